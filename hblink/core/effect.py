@@ -1,0 +1,99 @@
+"""Everything that `step` can want: imperatives that name the wanted end, carried out in the order given.
+
+An effect with an `op_id` is answered by exactly one event that carries it, sooner or later, or is given up; an answer
+with an id that the core no longer waits for is ignored. All may be repeated without harm; fencing is the exception.
+Sending frames is not among them: the daemon sends on every link at once whenever `advertise(state)` has changed, and
+before it carries out anything but Remember.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hblink.core.value import Alarm, Memory, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write this down before anything that follows."""
+
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Start the service, read back that it runs: Activated or ActivationFailed."""
+
+    op_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Stop the service, read back that nothing runs: Released or ReleaseFailed. Supersedes an unanswered Activate."""
+
+    op_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reannounce:
+    """Announce the virtual addresses again (S9: the winner of a healed conflict)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPower:
+    """Read the peer's power state from its fence device, sending no command: PowerRead."""
+
+    op_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """Command a hard power-off of the peer: PowerCommanded."""
+
+    op_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOn:
+    """Command a power-on of the peer: PowerCommanded."""
+
+    op_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseAlarm:
+    alarm: Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class ClearAlarm:
+    alarm: Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an operator's request: done, or refused or failed for `reason`."""
+
+    request: int
+    ok: bool
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Nothing runs here and the hand-over is over: end the process."""
+
+
+Effect = (
+    Remember
+    | Activate
+    | Release
+    | Reannounce
+    | ReadPower
+    | PowerOff
+    | PowerOn
+    | RaiseAlarm
+    | ClearAlarm
+    | Answer
+    | Exit
+)

@@ -1,0 +1,234 @@
+"""The core's vocabulary: roles, reasons, grants, and the settings that `step` reads.
+
+Instants (`*_at`) and durations (`*_ns`) are integers in nanoseconds of one clock that the caller chooses (the daemon
+uses CLOCK_BOOTTIME); the core only compares and adds them, so moving every instant by the same amount changes nothing.
+This module must never hold behaviour that depends on the time or on a peer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+# An epoch is a counter whose low bit is the index of the node that claimed it; 0 means that nobody ever claimed.
+EPOCH_NONE = 0
+EPOCH_MAX = 0xFFFF_FFFF
+
+
+@unique
+class Role(Enum):
+    """What a node is doing about the service."""
+
+    STARTING = "starting"  # stopping and reading back whatever an earlier daemon left; no frame is sent
+    STANDBY = "standby"  # runs nothing, listens
+    FENCING = "fencing"  # has decided to power the peer off, and verifies it
+    CLAIMING = "claiming"  # used a grant, has announced a new epoch, is starting the service
+    ACTIVE = "active"  # owns the service
+    YIELDING = "yielding"  # is stopping the service
+    BLOCKED = "blocked"  # would have to take over, and may not
+    HALTED = "halted"  # a stop failed: something may still run here
+
+
+# Roles in which something may run on this node.
+RUNNING = frozenset({Role.CLAIMING, Role.ACTIVE, Role.YIELDING, Role.HALTED})
+# Roles that own the service, whose epochs S9 compares.
+OWNING = frozenset({Role.CLAIMING, Role.ACTIVE})
+
+
+@unique
+class Power(Enum):
+    """One reading of a power state; UNKNOWN is every answer that is neither."""
+
+    ON = "on"
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+@unique
+class Grant(Enum):
+    """What entitled a node to claim (SAFETY S2, S16)."""
+
+    YIELDED = "yielded"  # (a)
+    FENCED = "fenced"  # (b)
+    NOT_TAKEN = "not_taken"  # (c)
+    OPERATOR = "operator"  # (d)
+    KEPT = "kept"  # S7: the last grant, unbroken by any authentic frame of the peer
+    WRITTEN_WISH = "written_wish"  # S16: guarantee = "at-least-one"
+
+
+@unique
+class Guarantee(Enum):
+    """What the operator wants when no grant can be had (S16)."""
+
+    AT_MOST_ONE = "at-most-one"
+    AT_LEAST_ONE = "at-least-one"
+
+
+@unique
+class Reason(Enum):
+    """Coded reasons: why a role was entered, why a node is not active, why a request was refused."""
+
+    NONE = "none"
+    # why a node that runs nothing stays so
+    LISTENING = "listening"  # within initdead, or within deadtime after a stall
+    WAITING_FOR_PEER = "waiting_for_peer"  # the peer holds the token, or has not answered yet
+    PEER_ACTIVE = "peer_active"
+    INERT = "inert"  # booted, never heard its peer since (S5)
+    INERT_PEER_ON = "inert_peer_on"  # ... and the peer's BMC says that it is powered on
+    INERT_PEER_UNKNOWN = "inert_peer_unknown"  # ... and the peer's BMC does not answer
+    WAITING_FOR_SLOT = "waiting_for_slot"  # S4
+    YIELDED = "yielded"  # said so, and the peer has not taken it yet
+    # vetoes (S12): they only forbid
+    NO_SERVICE_CARRIER = "no_service_carrier"
+    START_FAILED = "start_failed"
+    SHUTTING_DOWN = "shutting_down"
+    EPOCH_EXHAUSTED = "epoch_exhausted"
+    # why a takeover is blocked
+    NO_FENCE_DEVICE = "no_fence_device"
+    FENCE_FAILED = "fence_failed"
+    # why the service was given up
+    SWITCHOVER = "switchover"
+    STALL = "stall"
+    DUAL_ACTIVE = "dual_active"
+    STOP_FAILED = "stop_failed"
+    # why a fence was decided
+    PEER_SILENT = "peer_silent"
+    PEER_STOP_FAILED = "peer_stop_failed"
+    START_ALONE = "start_alone"
+    # why a request was refused
+    NOT_ACTIVE = "not_active"
+    PEER_NOT_READY = "peer_not_ready"
+    PEER_HEARD = "peer_heard"
+    PEER_POWERED_ON = "peer_powered_on"
+    FENCE_OUTSTANDING = "fence_outstanding"
+    NOT_BLOCKED = "not_blocked"
+    BUSY = "busy"
+    TIMED_OUT = "timed_out"
+
+
+@unique
+class AlarmCode(Enum):
+    """Standing conditions that a person should know of; each is raised once and cleared once."""
+
+    LINK_IN_DOWN = "link_in_down"  # nothing acceptable comes in on that link
+    LINK_OUT_DOWN = "link_out_down"  # the peer does not accept what is sent on that link
+    LINK_MISSING = "link_missing"  # the port or socket could not be opened
+    DEGRADED = "degraded"  # at least one link is down, more than one works
+    JEOPARDY = "jeopardy"  # one link left
+    PEER_LOST = "peer_lost"
+    PEER_LATE = "peer_late"  # silent for longer than warntime
+    HALF_OPEN = "half_open"  # authentic frames that prove no freshness
+    BLOCKED = "blocked"
+    INERT = "inert"
+    DUAL_ACTIVE = "dual_active"
+    STOP_FAILED = "stop_failed"
+    PEER_STOP_FAILED = "peer_stop_failed"
+    FENCE_OUTSTANDING = "fence_outstanding"
+    NO_SERVICE_CARRIER = "no_service_carrier"
+    START_FAILED = "start_failed"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Alarm:
+    """An alarm and what it is about: `link` is an index into the configured links, or -1."""
+
+    code: str  # an AlarmCode's value, so that alarms sort
+    link: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `step` may know of the configuration; all durations in nanoseconds, indices 0 or 1 for nodes.
+
+    `fence_attempt_ns` bounds one whole attempt (off, and OFF read twice); `fence_latency_ns` is the longest time after
+    which a command of unknown outcome may still take effect; `slot_skew_ns` is how far apart the two nodes may date
+    their last authentic frame.
+    """
+
+    me: int
+    preferred: int
+    links: int = 2
+    has_fence: bool = True
+    guarantee: Guarantee = Guarantee.AT_MOST_ONE
+    start_alone: bool = True  # S5 policy bmc-off; False: wait for the peer or the operator
+    deadtime_ns: int = 1000 * MS
+    warntime_ns: int = 500 * MS
+    initdead_ns: int = 10 * SECOND
+    half_open_max_ns: int = 30 * SECOND
+    off_interval_ns: int = 1 * SECOND  # between the two OFF readings
+    poll_interval_ns: int = 500 * MS  # between readings that did not say OFF, and repeated commands
+    fence_attempt_ns: int = 20 * SECOND
+    fence_latency_ns: int = 60 * SECOND
+    slot_skew_ns: int = 3 * SECOND
+    inert_retry_ns: int = 30 * SECOND
+    power_on_retry_ns: int = 30 * SECOND
+    lease_ns: int = 4 * SECOND
+    lease_margin_ns: int = 2 * SECOND
+    handover_ns: int = 5 * SECOND
+    stop_retry_ns: int = 1 * SECOND
+    stop_failed_fence_ns: int = 10 * SECOND
+    start_hold_ns: int = 60 * SECOND
+    confirm_ttl_ns: int = 60 * SECOND
+
+    @property
+    def peer(self) -> int:
+        """The other node's index."""
+        return 1 - self.me
+
+    @property
+    def slot_ns(self) -> int:
+        """Length of a fencing slot (S4): detection skew + stall limit + the BMC's worst off."""
+        return self.slot_skew_ns + self.deadtime_ns + self.fence_attempt_ns
+
+    @property
+    def slot_window_ns(self) -> int:
+        """How late into a slot an attempt may still begin without reaching into the next one."""
+        return self.deadtime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What must survive a daemon restart within one kernel boot (S17); `epoch` also survives a reboot where it can.
+
+    Unreadable memory counts as `Memory(ran=True)`: ran, not heard, no grant.
+    """
+
+    epoch: int = EPOCH_NONE
+    ran: bool = False
+    peer_heard: bool = False
+    grant: Grant | None = None  # the last grant, as long as no authentic frame of the peer came since
+    last_authentic_at: int | None = None  # the reference of the fencing slots
+
+
+@dataclass(frozen=True, slots=True)
+class Advert:
+    """What a node says of itself in every frame: a snapshot of one instant."""
+
+    role: Role
+    epoch: int
+    yielded: bool = False
+    stop_failed: bool = False
+    maintenance: bool = False
+    want: bool = False  # asks to be handed the service
+    able: bool = True  # could take it: no veto stands
+    fence_ready: bool = False
+    run_ever: bool = False
+    dual_seen: bool = False
+    watchdog_armed: bool = False
+
+
+def owner(epoch: int) -> int | None:
+    """The index of the node that claimed `epoch`; None if nobody ever claimed."""
+    return None if epoch == EPOCH_NONE else epoch & 1
+
+
+def next_epoch(above: int, node: int) -> int:
+    """The smallest epoch of `node` (0 or 1) that is greater than `above` and not EPOCH_NONE.
+
+    The result may exceed EPOCH_MAX; the caller must then not claim.
+    """
+    epoch = above + 1
+    return epoch if epoch & 1 == node else epoch + 1
