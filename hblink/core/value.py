@@ -168,6 +168,8 @@ class Settings:
     lease_ns: int = 4 * SECOND
     lease_margin_ns: int = 2 * SECOND
     handover_ns: int = 5 * SECOND
+    start_bound_ns: int = 10 * SECOND
+    stop_bound_ns: int = 5 * SECOND
     stop_retry_ns: int = 1 * SECOND
     stop_failed_fence_ns: int = 10 * SECOND
     start_hold_ns: int = 60 * SECOND

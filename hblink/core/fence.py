@@ -1,0 +1,150 @@
+"""The order of the steps of a fencing attempt and of a reading without command (SAFETY S3, S5, S16).
+
+`off`, then OFF read twice, an interval apart; everything else is not OFF. An authentic frame of the peer in between
+voids the readings. What a confirmed OFF entitles to is decided here too, because the last OFF must be read in the same
+step as the claim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
+from hblink.core.liveness import is_silent
+from hblink.core.state import Check, CheckPurpose, veto
+from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
+from hblink.core.value import Grant, Power, Reason
+
+OFFS_NEEDED = 2
+
+
+def on_power_read(turn: Turn, op_id: int, power: Power) -> None:
+    """Take a reading of the peer's power state to the attempt or the check that asked for it."""
+    state = turn.state
+    if state.attempt is not None and state.attempt.op_id == op_id:
+        _attempt_read(turn, power)
+    elif state.check is not None and state.check.op_id == op_id:
+        if state.check.purpose is CheckPurpose.START_ALONE:
+            _start_alone_read(turn, state.check, power)
+        else:
+            _confirm_read(turn, state.check, power)
+
+
+def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
+    """Take the answer to `off` (of an attempt) or `on` (after a claim)."""
+    state = turn.state
+    attempt = state.attempt
+    if attempt is not None and attempt.op_id == op_id:
+        wait = 0 if accepted else turn.settings.poll_interval_ns
+        turn.set(attempt=replace(attempt, op_id=None, accepted=accepted, offs=0, act_at=turn.now + wait))
+    elif state.power_on_op == op_id:
+        retry_at = None if accepted else turn.now + turn.settings.power_on_retry_ns
+        turn.set(power_on_op=None, power_on_at=retry_at)
+
+
+def void_readings(turn: Turn) -> None:
+    """An authentic frame came: what was read of the peer's power before it counts for nothing (S2b)."""
+    state = turn.state
+    if state.attempt is not None:
+        turn.set(attempt=replace(state.attempt, offs=0))
+    turn.set(confirmed_until=None)
+
+
+def pursue_attempt(turn: Turn) -> bool:
+    """Do what is due in the attempt; returns whether the role changed."""
+    state, now = turn.state, turn.now
+    attempt = state.attempt
+    if attempt is None:
+        return False
+    if _cause_is_gone(turn):
+        become_standby(turn, Reason.PEER_HEARD)
+        return True
+    if now >= attempt.deadline_at:
+        if attempt.cause is Reason.PEER_STOP_FAILED:
+            turn.set_peer(stop_failed_at=now)  # try again after another such wait
+            become_standby(turn, Reason.FENCE_FAILED)
+        else:
+            become_blocked(turn, veto(state, now) or Reason.FENCE_FAILED)
+        return True
+    if attempt.act_at is not None and now >= attempt.act_at:
+        op_id = turn.op()
+        turn.set(attempt=replace(attempt, op_id=op_id, act_at=None))
+        turn.emit(ReadPower(op_id) if attempt.accepted else PowerOff(op_id))
+    return False
+
+
+def pursue_power_on(turn: Turn) -> None:
+    """Send the `on` that follows every claim by a fence, until the device has taken it or the peer is heard."""
+    state = turn.state
+    if state.power_on_at is not None and turn.now >= state.power_on_at and state.power_on_op is None:
+        op_id = turn.op()
+        turn.set(power_on_op=op_id, power_on_at=None)
+        turn.emit(PowerOn(op_id))
+
+
+def begin_check(turn: Turn, purpose: CheckPurpose, request: int | None = None) -> None:
+    """Start to read the peer's power state, sending no command."""
+    op_id = turn.op()
+    turn.set(check=Check(purpose, op_id, request=request))
+    turn.emit(ReadPower(op_id))
+
+
+def pursue_check(turn: Turn) -> None:
+    """Send the second reading of a check when its time has come."""
+    check = turn.state.check
+    if check is not None and check.act_at is not None and turn.now >= check.act_at:
+        op_id = turn.op()
+        turn.set(check=replace(check, op_id=op_id, act_at=None))
+        turn.emit(ReadPower(op_id))
+
+
+def _cause_is_gone(turn: Turn) -> bool:
+    """Whether the reason for the attempt no longer stands: the peer is heard, or can be stopped after all."""
+    attempt = turn.state.attempt
+    assert attempt is not None
+    if attempt.cause is Reason.PEER_STOP_FAILED and turn.state.peer.stop_failed_at is not None:
+        return False
+    return not is_silent(turn.settings, turn.state, turn.now)
+
+
+def _attempt_read(turn: Turn, power: Power) -> None:
+    attempt = turn.state.attempt
+    assert attempt is not None
+    settings, now = turn.settings, turn.now
+    offs = attempt.offs + 1 if power is Power.OFF else 0
+    if offs >= OFFS_NEEDED:
+        if veto(turn.state, now) is None and not _cause_is_gone(turn):
+            become_claiming(turn, Grant.FENCED)
+            return
+        offs = OFFS_NEEDED - 1  # held: the last OFF is read again when nothing holds it any more
+    wait = settings.off_interval_ns if offs else settings.poll_interval_ns
+    turn.set(attempt=replace(attempt, op_id=None, offs=offs, act_at=now + wait))
+
+
+def _start_alone_read(turn: Turn, check: Check, power: Power) -> None:
+    """S5: ON or unknown ends the attempt before any command was sent; OFF twice is followed by a whole attempt."""
+    if power is not Power.OFF:
+        turn.set(check=None, check_retry_at=turn.now + turn.settings.inert_retry_ns)
+        become_blocked(turn, Reason.INERT_PEER_ON if power is Power.ON else Reason.INERT_PEER_UNKNOWN)
+    elif check.offs + 1 < OFFS_NEEDED:
+        turn.set(check=replace(check, op_id=None, offs=check.offs + 1, act_at=turn.now + turn.settings.off_interval_ns))
+    elif veto(turn.state, turn.now) is None:
+        become_fencing(turn, Reason.START_ALONE)
+    else:
+        turn.set(check=None, check_retry_at=turn.now + turn.settings.poll_interval_ns)
+
+
+def _confirm_read(turn: Turn, check: Check, power: Power) -> None:
+    """S16: refused while the BMC says ON; unknown is why the operator is asked at all."""
+    assert check.request is not None
+    turn.set(check=None)
+    if power is Power.ON:
+        turn.emit(Answer(check.request, ok=False, reason=Reason.PEER_POWERED_ON))
+    else:
+        grant_confirmation(turn, check.request)
+
+
+def grant_confirmation(turn: Turn, request: int) -> None:
+    """Take the operator's word: a single-use grant that ends at any authentic frame, or after a while."""
+    turn.set(confirmed_until=turn.now + turn.settings.confirm_ttl_ns)
+    turn.emit(Answer(request, ok=True, reason=Reason.NONE))

@@ -1,0 +1,67 @@
+"""What must hold of one node's state at every instant; asserted in every step, in production too.
+
+The invariants that need two nodes (I1 above all) are checked by the explorer and the simulator. Nothing here may depend
+on what the peer sent (S19): one bad frame must not be able to end both daemons.
+"""
+
+from __future__ import annotations
+
+from hblink.core.state import State, holds_token
+from hblink.core.value import EPOCH_MAX, OWNING, Grant, Reason, Role, Settings, owner
+
+
+class InvariantViolated(AssertionError):  # noqa: N818 - it says what happened
+    """The decision has come into a state that it must never be in: the daemon exits without clean-up."""
+
+
+# The grants on which a node that has never heard its peer in this boot may run the service (S5, I11).
+_INERT_GRANTS = frozenset({Grant.FENCED, Grant.OPERATOR, Grant.KEPT})
+
+
+def violation(settings: Settings, state: State) -> str | None:
+    """Name the first invariant that `state` breaks, or None."""
+    running = state.role in OWNING
+    rules = (
+        (running and owner(state.epoch) != settings.me, "I3: runs the service under an epoch of the other node"),
+        (running and state.epoch > EPOCH_MAX, "I3: the epoch does not fit its field"),
+        (running and state.claimed_by is None, "I2: runs the service without a grant"),
+        (running and state.yielded, "I7: says YIELDED and runs the service"),
+        (
+            state.yielded and state.role not in (Role.STANDBY, Role.BLOCKED, Role.FENCING),
+            f"I7: says YIELDED in role {state.role.value}",
+        ),
+        (state.yielded and not holds_token(settings, state.epoch), "S2: yields what it does not hold"),
+        ((state.attempt is not None) != (state.role is Role.FENCING), "an attempt exists exactly in role FENCING"),
+        (
+            state.attempt is not None and not state.heard and state.attempt.cause is not Reason.START_ALONE,
+            "I11: an inert node fences",
+        ),
+        (
+            running and not state.heard and state.claimed_by not in _INERT_GRANTS,
+            "I11: an inert node runs the service",
+        ),
+        (
+            state.check is not None and state.role not in (Role.STANDBY, Role.BLOCKED),
+            "a reading without command belongs to STANDBY and BLOCKED",
+        ),
+        (
+            state.role in (Role.STARTING, Role.YIELDING, Role.CLAIMING) and state.service_op is None,
+            f"role {state.role.value} waits for nothing",
+        ),
+        (
+            state.role in (Role.STANDBY, Role.BLOCKED, Role.FENCING, Role.ACTIVE) and state.service_op is not None,
+            f"role {state.role.value} waits for a start or stop",
+        ),
+        (state.role is Role.BLOCKED and state.reason is Reason.NONE, "blocked without a reason"),
+    )
+    for broken, message in rules:
+        if broken:
+            return message
+    return None
+
+
+def check_invariants(settings: Settings, state: State) -> None:
+    """Raise InvariantViolated if `state` breaks an invariant. A plain `raise`, so that `-O` cannot remove it."""
+    message = violation(settings, state)
+    if message is not None:
+        raise InvariantViolated(message)

@@ -1,0 +1,116 @@
+"""Whether the peer is there, on which links, and whose turn it is to fence.
+
+Pure questions about a state and an instant. Silence is never proof of death (S1): nothing here grants anything.
+A condition holds from the instant at which its deadline is reached.
+"""
+
+from __future__ import annotations
+
+from hblink.core.state import LinkView, State, holds_token
+from hblink.core.value import Alarm, AlarmCode, Role, Settings
+
+SLOTS = 3  # first the node without the token, then the holder if preferred, then the other holder (S4)
+
+
+def silent_at(settings: Settings, state: State) -> int:
+    """When the peer counts as silent, if nothing more comes.
+
+    Fresh frames defer it by deadtime; authentic frames that are not fresh do so too, but only until half_open_max
+    after the last fresh one; and never before the node has listened long enough itself (I6).
+    """
+    peer = state.peer
+    at = state.listen_until
+    if peer.fresh_at is not None:
+        at = max(at, peer.fresh_at + settings.deadtime_ns)
+    if peer.authentic_at is not None:
+        at = max(at, min(peer.authentic_at + settings.deadtime_ns, peer.fresh_floor_at + settings.half_open_max_ns))
+    return at
+
+
+def is_silent(settings: Settings, state: State, now: int) -> bool:
+    """Whether the peer has been silent long enough to be suspected."""
+    return now >= silent_at(settings, state)
+
+
+def is_fresh(settings: Settings, state: State, now: int) -> bool:
+    """Whether a fresh frame came within deadtime."""
+    fresh_at = state.peer.fresh_at
+    return fresh_at is not None and now < fresh_at + settings.deadtime_ns
+
+
+def slot_index(settings: Settings, state: State) -> int:
+    """This node's place in the order of fencing (S4)."""
+    if not holds_token(settings, state.epoch):
+        return 0
+    return 1 if settings.me == settings.preferred else 2
+
+
+def slot_start(settings: Settings, state: State, now: int) -> int:
+    """The start of the slot of this node that `now` lies in the window of, else of its next one.
+
+    Counted from the last authentic frame, as far as it may defer suspicion, not from the end of a stall; so both nodes
+    count from about the same instant. A missed window is waited out.
+    """
+    peer = state.peer
+    reference = peer.fresh_floor_at
+    if peer.authentic_at is not None:
+        reference = min(peer.authentic_at, peer.fresh_floor_at + settings.half_open_max_ns)
+    first = reference + settings.deadtime_ns + slot_index(settings, state) * settings.slot_ns
+    cycle = SLOTS * settings.slot_ns
+    if now < first:
+        return first
+    start = first + (now - first) // cycle * cycle
+    return start if now < start + settings.slot_window_ns else start + cycle
+
+
+def hears_on(settings: Settings, link: LinkView, now: int) -> bool:
+    """Whether a fresh frame came in on this link within deadtime."""
+    return link.heard_at is not None and now < link.heard_at + settings.deadtime_ns
+
+
+def heard_on(state: State, index: int) -> bool:
+    """Whether the peer says that it accepts this node on link `index`."""
+    return bool(state.peer.hears >> index & 1)
+
+
+def links_up(settings: Settings, state: State, now: int) -> int:
+    """How many links work in both directions; one-way loss counts as loss (S13)."""
+    return sum(hears_on(settings, link, now) and heard_on(state, index) for index, link in enumerate(state.links))
+
+
+def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
+    """Every alarm that stands now."""
+    peer = state.peer
+    fresh = is_fresh(settings, state, now)
+    found: set[Alarm] = {Alarm(AlarmCode.LINK_MISSING.value, i) for i, link in enumerate(state.links) if not link.open}
+    settled_at = None if peer.adopted_at is None else peer.adopted_at + settings.deadtime_ns
+    if fresh and settled_at is not None and now >= settled_at:
+        for index, link in enumerate(state.links):
+            if not hears_on(settings, link, now):
+                found.add(Alarm(AlarmCode.LINK_IN_DOWN.value, index))
+            if peer.advert is not None and not heard_on(state, index):
+                found.add(Alarm(AlarmCode.LINK_OUT_DOWN.value, index))
+        broken = {alarm.link for alarm in found}
+        if broken:
+            found.add(Alarm(AlarmCode.DEGRADED.value))
+        if broken and len(broken) >= settings.links - 1:
+            found.add(Alarm(AlarmCode.JEOPARDY.value))
+    late = peer.fresh_at is not None and now >= peer.fresh_at + settings.warntime_ns
+    lost = is_silent(settings, state, now) and not fresh
+    outstanding = state.outstanding_until is not None
+    held = state.start_hold_until is not None and now < state.start_hold_until
+    levels = (
+        (AlarmCode.PEER_LOST, lost),
+        (AlarmCode.PEER_LATE, late and not lost),
+        (AlarmCode.HALF_OPEN, peer.half_open and not fresh),
+        (AlarmCode.BLOCKED, state.role is Role.BLOCKED),
+        (AlarmCode.INERT, lost and not state.heard),
+        (AlarmCode.DUAL_ACTIVE, state.dual_seen),
+        (AlarmCode.STOP_FAILED, state.role is Role.HALTED),
+        (AlarmCode.PEER_STOP_FAILED, peer.stop_failed_at is not None),
+        (AlarmCode.FENCE_OUTSTANDING, outstanding),
+        (AlarmCode.NO_SERVICE_CARRIER, not state.carrier),
+        (AlarmCode.START_FAILED, held),
+    )
+    found.update(Alarm(code.value) for code, holds in levels if holds)
+    return frozenset(found)

@@ -1,0 +1,175 @@
+"""The state of one node's decision: frozen, hashable, complete.
+
+Everything that `step` knows is here; the same state, settings, event and instant give the same result for ever.
+Nothing here grows without bound except the epoch and the op_id. This module must never decide anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from hblink.core.value import EPOCH_NONE, Advert, Alarm, Grant, Memory, Reason, Role, Settings, owner
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """What is known of the peer.
+
+    `advert` is its newest applied frame, and None as soon as anything newer exists that could not be applied, or the
+    frame is older than deadtime: grants (a) and (c) of SAFETY S2 may rest on it, so when in doubt it is dropped.
+    """
+
+    advert: Advert | None = None
+    echo_sent_at: int = 0  # when I sent the sequence that `advert` echoes
+    adopted_at: int | None = None  # when the peer's present session was adopted
+    fresh_at: int | None = None  # last fresh frame, in this life of the daemon
+    fresh_floor_at: int = 0  # the later of `fresh_at`, the start and the last stall: HALF_OPEN may defer from here
+    authentic_at: int | None = None  # last authentic frame in this kernel boot, fresh or not: the slots count from here
+    half_open: bool = False  # the last authentic frame was not fresh
+    hears: int = 0  # bit i: the peer accepts me on link i
+    stop_failed_at: int | None = None  # since when it has been saying STOP_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """One link as seen from here."""
+
+    open: bool = False
+    heard_at: int | None = None  # last fresh frame
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to power the peer off and to see it off twice (S3); it exists exactly in role FENCING."""
+
+    cause: Reason
+    deadline_at: int
+    op_id: int | None = None  # what is being waited for
+    commanded: bool = False  # an `off` has been sent: from here on its outcome may come late
+    accepted: bool = False  # the device said yes
+    offs: int = 0  # OFF readings in a row since
+    act_at: int | None = None  # when to send the next command or reading
+
+
+@unique
+class CheckPurpose(Enum):
+    """Why the peer's power state is read without sending any command."""
+
+    START_ALONE = "start_alone"  # S5
+    CONFIRM = "confirm"  # S16
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A reading of the peer's power state that sends no command."""
+
+    purpose: CheckPurpose
+    op_id: int | None
+    offs: int = 0
+    act_at: int | None = None
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An operator's switchover that is under way, to this node or away from it."""
+
+    request: int
+    deadline_at: int
+    to_me: bool
+
+
+_NOTHING_REMEMBERED = Memory()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One node's whole decision state; see the field comments for the rule that each one serves."""
+
+    role: Role = Role.STARTING
+    reason: Reason = Reason.NONE
+    role_at: int = 0
+    epoch: int = EPOCH_NONE  # highest epoch known; in role CLAIMING and ACTIVE it is one's own
+    yielded: bool = False  # S8: says YIELDED for `epoch`, which is one's own
+    yielded_at: int = 0
+    cleared_at: int = 0  # S2c: since when it runs nothing, says no YIELDED, has not stalled
+    claimed_by: Grant | None = None  # the grant of the last claim of this daemon
+    grant: Grant | None = None  # ... as long as no authentic frame came since (S7)
+    ran: bool = False
+    heard: bool = False  # the peer was heard in this kernel boot; False: inert (S5)
+    listen_until: int = 0  # no suspicion before: initdead after a start, deadtime after a stall (I6)
+    peer: PeerView = PeerView()
+    links: tuple[LinkView, ...] = ()
+    attempt: Attempt | None = None
+    check: Check | None = None
+    check_retry_at: int | None = None
+    confirmed_until: int | None = None  # S16: an unused operator's confirmation
+    outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
+    power_on_at: int | None = None  # S3: the `on` that repairs a late or mutual `off`
+    power_on_op: int | None = None
+    service_op: int | None = None  # the Activate or Release that is being waited for
+    stop_retry_at: int | None = None
+    carrier: bool = True
+    fence_ready: bool = False
+    start_hold_until: int | None = None
+    request: Request | None = None
+    want_until: int | None = None  # asks the active peer for the service
+    stop_by: int | None = None  # the daemon is to end
+    exiting: bool = False
+    dual_seen: bool = False
+    alarms: frozenset[Alarm] = frozenset()
+    remembered: Memory = _NOTHING_REMEMBERED
+    next_op: int = 1
+
+
+def initial(settings: Settings) -> State:
+    """The state before Started: role STARTING, nothing known."""
+    return State(links=(LinkView(),) * settings.links)
+
+
+def holds_token(settings: Settings, epoch: int) -> bool:
+    """Whether this node holds the right to claim, going by `epoch` (S2)."""
+    holder = owner(epoch)
+    return (settings.preferred if holder is None else holder) == settings.me
+
+
+def veto(state: State, now: int) -> Reason | None:
+    """Why this node may neither claim nor fence now; None if nothing forbids it (S6, S12). A veto never grants."""
+    if state.stop_by is not None:
+        return Reason.SHUTTING_DOWN
+    if not state.carrier:
+        return Reason.NO_SERVICE_CARRIER
+    if state.start_hold_until is not None and now < state.start_hold_until:
+        return Reason.START_FAILED
+    if state.epoch >= 0xFFFF_FFFE:
+        return Reason.EPOCH_EXHAUSTED
+    return None
+
+
+def memory_of(state: State) -> Memory:
+    """What must be written down of this state (S17)."""
+    return Memory(
+        epoch=state.epoch,
+        ran=state.ran,
+        peer_heard=state.heard,
+        grant=state.grant,
+        last_authentic_at=state.peer.authentic_at,
+    )
+
+
+def advertise(state: State, now: int) -> Advert | None:
+    """What every frame says of this node now; None while no frame may be sent (S8: before the clean start)."""
+    if state.role is Role.STARTING:
+        return None
+    return Advert(
+        role=state.role,
+        epoch=state.epoch,
+        yielded=state.yielded,
+        stop_failed=state.role is Role.HALTED,
+        want=state.want_until is not None,
+        able=veto(state, now) is None,
+        fence_ready=state.fence_ready,
+        run_ever=state.ran,
+        dual_seen=state.dual_seen,
+    )

@@ -1,0 +1,137 @@
+"""One turn of the decision: the state being changed, the effects being collected, and the only ways to change role.
+
+Roles change through the `become_*` functions here and nowhere else; each ends in `check_invariants`. A Turn lives for
+one call of `step` and must never leave it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hblink.core.effect import Activate, Answer, Effect, PowerOff, Release
+from hblink.core.invariant import check_invariants
+from hblink.core.state import Attempt, State, holds_token
+from hblink.core.value import Grant, Reason, Role, Settings, next_epoch
+
+
+class Turn:
+    """The state, the settings, the instant and the effects of one call of `step`."""
+
+    __slots__ = ("effects", "now", "settings", "state")
+
+    def __init__(self, settings: Settings, state: State, now: int) -> None:
+        self.settings = settings
+        self.state = state
+        self.now = now
+        self.effects: list[Effect] = []
+
+    def set(self, **changes: Any) -> None:
+        """Replace fields of the state; `role` only through `become_*`."""
+        self.state = replace(self.state, **changes)
+
+    def set_peer(self, **changes: Any) -> None:
+        """Replace fields of the view of the peer."""
+        self.state = replace(self.state, peer=replace(self.state.peer, **changes))
+
+    def emit(self, effect: Effect) -> None:
+        """Want `effect`, after all that was wanted before it."""
+        self.effects.append(effect)
+
+    def op(self) -> int:
+        """A new op_id."""
+        op_id = self.state.next_op
+        self.set(next_op=op_id + 1)
+        return op_id
+
+    def _enter(self, role: Role, reason: Reason, **changes: Any) -> None:
+        role_at = self.state.role_at if role is self.state.role else self.now
+        self.set(role=role, reason=reason, role_at=role_at, **changes)
+        check_invariants(self.settings, self.state)
+
+
+def leave_attempt(turn: Turn) -> None:
+    """Give up a fencing attempt: an `off` that was sent and not seen to work is outstanding from now on (S3)."""
+    attempt = turn.state.attempt
+    if attempt is not None and attempt.commanded:
+        turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
+    turn.set(attempt=None)
+
+
+def drop_check(turn: Turn, refusal: Reason) -> None:
+    """Give up a reading; an operator who waits for it is told why."""
+    check = turn.state.check
+    if check is None:
+        return
+    if check.request is not None:
+        turn.emit(Answer(check.request, ok=False, reason=refusal))
+    turn.set(check=None)
+
+
+def become_standby(turn: Turn, reason: Reason, *, yielded: bool | None = None) -> None:
+    """Run nothing and listen. `yielded` is given when a stop has just been confirmed: whether to say YIELDED (S8).
+
+    The promise can be made only for an epoch of one's own; a node that does not hold the token has nothing to yield.
+    """
+    leave_attempt(turn)
+    changes: dict[str, Any] = {}
+    if yielded is not None:
+        says = yielded and holds_token(turn.settings, turn.state.epoch)
+        changes = {"yielded": says, "yielded_at": turn.now, "cleared_at": turn.now}
+    turn._enter(Role.STANDBY, reason, service_op=None, stop_retry_at=None, **changes)
+
+
+def become_blocked(turn: Turn, reason: Reason) -> None:
+    """Would have to take over, and may not; `reason` is what the operator is told."""
+    leave_attempt(turn)
+    turn._enter(Role.BLOCKED, reason)
+
+
+def become_fencing(turn: Turn, cause: Reason) -> None:
+    """Decide to power the peer off, and send the command in the same step (S4: nothing can come between)."""
+    drop_check(turn, Reason.BUSY)
+    op_id = turn.op()
+    attempt = Attempt(cause, deadline_at=turn.now + turn.settings.fence_attempt_ns, op_id=op_id, commanded=True)
+    turn._enter(Role.FENCING, cause, attempt=attempt)
+    turn.emit(PowerOff(op_id))
+
+
+def become_claiming(turn: Turn, grant: Grant) -> None:
+    """Use `grant`: a new epoch and role CLAIMING in the step that found it, before any effect (S2)."""
+    drop_check(turn, Reason.NOT_BLOCKED)
+    op_id = turn.op()
+    turn._enter(
+        Role.CLAIMING,
+        Reason.NONE,
+        epoch=next_epoch(turn.state.epoch, turn.settings.me),
+        yielded=False,
+        claimed_by=grant,
+        grant=grant,
+        ran=True,
+        attempt=None,
+        confirmed_until=None,
+        check_retry_at=None,
+        service_op=op_id,
+    )
+    turn.emit(Activate(op_id))
+    if grant is Grant.FENCED:
+        turn.set(power_on_at=turn.now)
+
+
+def become_active(turn: Turn) -> None:
+    """The service runs, read back."""
+    turn._enter(Role.ACTIVE, Reason.NONE, service_op=None)
+
+
+def become_yielding(turn: Turn, reason: Reason) -> None:
+    """Stop the service. Only a stall leaves the last grant standing (S7)."""
+    op_id = turn.op()
+    grant = turn.state.grant if reason is Reason.STALL else None
+    turn._enter(Role.YIELDING, reason, service_op=op_id, grant=grant, power_on_at=turn.state.power_on_at)
+    turn.emit(Release(op_id))
+
+
+def become_halted(turn: Turn) -> None:
+    """A stop failed: something may still run here, so this node says STOP_FAILED and can be fenced for it (S8)."""
+    retry_at = turn.now + turn.settings.stop_retry_ns
+    turn._enter(Role.HALTED, Reason.STOP_FAILED, service_op=None, stop_retry_at=retry_at, grant=None)
