@@ -183,7 +183,8 @@ def _beat(turn: Turn, beat: PeerBeat) -> None:
     _authentic(turn)
     links = list(turn.state.links)
     links[beat.link] = replace(links[beat.link], heard_at=now)
-    turn.set(heard=True, links=tuple(links), power_on_at=None)
+    listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
+    turn.set(heard=True, links=tuple(links), power_on_at=None, listen_until=listen_until)
     turn.set_peer(fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open=False)
     if beat.adopted or turn.state.peer.adopted_at is None:
         turn.set_peer(advert=None, adopted_at=now, hears=0, stop_failed_at=None)
