@@ -82,7 +82,9 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
     """Every alarm that stands now."""
     peer = state.peer
     fresh = is_fresh(settings, state, now)
-    found: set[Alarm] = {Alarm(AlarmCode.LINK_MISSING.value, i) for i, link in enumerate(state.links) if not link.open}
+    found: set[Alarm] = {
+        Alarm(AlarmCode.LINK_MISSING.value, i) for i, link in enumerate(state.links) if link.open is False
+    }
     settled_at = None if peer.adopted_at is None else peer.adopted_at + settings.deadtime_ns
     if fresh and settled_at is not None and now >= settled_at:
         for index, link in enumerate(state.links):
@@ -95,14 +97,15 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
             found.add(Alarm(AlarmCode.DEGRADED.value))
         if broken and len(broken) >= settings.links - 1:
             found.add(Alarm(AlarmCode.JEOPARDY.value))
-    late = peer.fresh_at is not None and now >= peer.fresh_at + settings.warntime_ns
     lost = is_silent(settings, state, now) and not fresh
+    half_open = peer.half_open_at is not None and now >= peer.half_open_at + settings.warntime_ns
+    late = peer.half_open_at is None and peer.fresh_at is not None and now >= peer.fresh_at + settings.warntime_ns
     outstanding = state.outstanding_until is not None
     held = state.start_hold_until is not None and now < state.start_hold_until
     levels = (
         (AlarmCode.PEER_LOST, lost),
         (AlarmCode.PEER_LATE, late and not lost),
-        (AlarmCode.HALF_OPEN, peer.half_open and not fresh),
+        (AlarmCode.HALF_OPEN, half_open and not fresh),
         (AlarmCode.BLOCKED, state.role is Role.BLOCKED),
         (AlarmCode.INERT, lost and not state.heard),
         (AlarmCode.DUAL_ACTIVE, state.dual_seen),

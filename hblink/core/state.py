@@ -26,7 +26,7 @@ class PeerView:
     fresh_at: int | None = None  # last fresh frame, in this life of the daemon
     fresh_floor_at: int = 0  # the later of `fresh_at`, the start and the last stall: HALF_OPEN may defer from here
     authentic_at: int | None = None  # last authentic frame in this kernel boot, fresh or not: the slots count from here
-    half_open: bool = False  # the last authentic frame was not fresh
+    half_open_at: int | None = None  # since when every authentic frame has not been fresh
     hears: int = 0  # bit i: the peer accepts me on link i
     stop_failed_at: int | None = None  # since when it has been saying STOP_FAILED
 
@@ -35,7 +35,7 @@ class PeerView:
 class LinkView:
     """One link as seen from here."""
 
-    open: bool = False
+    open: bool | None = None  # None: not tried yet
     heard_at: int | None = None  # last fresh frame
 
 

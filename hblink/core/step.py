@@ -175,7 +175,12 @@ def _authentic(turn: Turn) -> None:
 
 def _half_open(turn: Turn) -> None:
     _authentic(turn)
-    turn.set_peer(advert=None, authentic_at=turn.now, half_open=True)
+    half_open_at = turn.state.peer.half_open_at
+    turn.set_peer(
+        advert=None,
+        authentic_at=turn.now,
+        half_open_at=turn.now if half_open_at is None else half_open_at,
+    )
 
 
 def _beat(turn: Turn, beat: PeerBeat) -> None:
@@ -185,7 +190,7 @@ def _beat(turn: Turn, beat: PeerBeat) -> None:
     links[beat.link] = replace(links[beat.link], heard_at=now)
     listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
     turn.set(heard=True, links=tuple(links), power_on_at=None, listen_until=listen_until)
-    turn.set_peer(fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open=False)
+    turn.set_peer(fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None)
     if beat.adopted or turn.state.peer.adopted_at is None:
         turn.set_peer(advert=None, adopted_at=now, hears=0, stop_failed_at=None)
     if not beat.newest:
@@ -331,6 +336,7 @@ def _deadlines(settings: Settings, state: State, now: int) -> Iterator[int]:
         (peer.fresh_at, settings.deadtime_ns),
         (peer.fresh_at, settings.warntime_ns),
         (peer.adopted_at, settings.deadtime_ns),
+        (peer.half_open_at, settings.warntime_ns),
         (peer.stop_failed_at, settings.stop_failed_fence_ns),
         (peer.authentic_at, settings.lease_ns + settings.lease_margin_ns),
     ):

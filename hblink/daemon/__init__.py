@@ -1,0 +1,1 @@
+"""The daemon: the only room that wires the others together."""

@@ -1,0 +1,101 @@
+"""What must outlive the daemon (SAFETY S17): a file in the runtime directory, and the epoch in the state directory.
+
+The runtime directory is a tmpfs that goes away with the kernel boot; it is written in the loop, before the first start
+action. The state directory is a disk: its copy of the epoch is a convenience (I3), written by the writer thread, and
+may be missing, read-only, full or rolled back. Whatever cannot be read or written counts as: ran, no grant, not heard.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from hblink.core.value import EPOCH_MAX, EPOCH_NONE, Grant, Memory
+from hblink.daemon.writer import Writer, replace_file
+
+_VERSION = 1
+
+
+class MemoryFile:
+    """Load and store the memory of one node. `complaint` says what could not be read or written last, or is empty."""
+
+    def __init__(self, runtime: Path, state: Path | None, boot_id: str, writer: Writer) -> None:
+        self._path = runtime / "memory.json"
+        self._epoch_path = None if state is None else state / "epoch"
+        self._boot_id = boot_id
+        self._writer = writer
+        self._stored_epoch: int | None = None
+        self.complaint = ""
+
+    def load(self) -> Memory:
+        """What is remembered of this kernel boot, with the higher of the two epochs."""
+        memory = self._load_runtime()
+        epoch = self._load_epoch()
+        self._stored_epoch = epoch
+        return replace(memory, epoch=max(memory.epoch, epoch))
+
+    def store(self, memory: Memory) -> None:
+        """Write `memory` down. If that fails, the old file must not stay: it may hold a grant that is used up."""
+        document = {
+            "version": _VERSION,
+            "boot_id": self._boot_id,
+            "epoch": memory.epoch,
+            "ran": memory.ran,
+            "peer_heard": memory.peer_heard,
+            "grant": None if memory.grant is None else memory.grant.value,
+            "last_authentic_at": memory.last_authentic_at,
+        }
+        try:
+            replace_file(self._path, json.dumps(document).encode(), durable=False)
+            self.complaint = ""
+        except OSError as error:
+            self.complaint = f"{self._path}: {error.strerror}"
+            try:
+                self._path.unlink(missing_ok=True)
+                self._path.with_name(".unwritable").touch()
+            except OSError as second:
+                self.complaint += f"; the old one is still there: {second.strerror}"
+        if self._epoch_path is not None and memory.epoch != self._stored_epoch:
+            self._stored_epoch = memory.epoch
+            self._writer.replace(self._epoch_path, b"%d\n" % memory.epoch)
+
+    def _load_runtime(self) -> Memory:
+        doubt = Memory(ran=True)
+        try:
+            document = json.loads(self._path.read_text("ascii"))
+            if document["version"] != _VERSION:
+                raise ValueError(f"version {document['version']}")
+            if document["boot_id"] != self._boot_id:
+                return Memory()  # of an earlier kernel boot: nothing of it holds
+            at = document["last_authentic_at"]
+            return Memory(
+                epoch=_epoch(document["epoch"]),
+                ran=bool(document["ran"]),
+                peer_heard=bool(document["peer_heard"]),
+                grant=None if document["grant"] is None else Grant(document["grant"]),
+                last_authentic_at=None if at is None else int(at),
+            )
+        except FileNotFoundError:
+            # No file is what a fresh boot looks like, and also what a failed write leaves.
+            return doubt if self._path.with_name(".unwritable").exists() else Memory()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.complaint = f"{self._path}: {error}"
+            return doubt
+
+    def _load_epoch(self) -> int:
+        if self._epoch_path is None:
+            return EPOCH_NONE
+        try:
+            return _epoch(int(self._epoch_path.read_text("ascii")))
+        except FileNotFoundError:
+            return EPOCH_NONE
+        except (OSError, ValueError) as error:
+            self.complaint = f"{self._epoch_path}: {error}"
+            return EPOCH_NONE
+
+
+def _epoch(value: object) -> int:
+    if not isinstance(value, int) or not EPOCH_NONE <= value <= EPOCH_MAX:
+        raise ValueError(f"{value!r} is not an epoch")
+    return value

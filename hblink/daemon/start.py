@@ -1,0 +1,146 @@
+"""From a command line to a running daemon: files, keys, signals, systemd, memory; then Daemon.run.
+
+Everything that can be refused is refused here, before the first frame. Exit status: 0 handed over, 1 cannot run,
+78 configuration.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import sdnotify
+
+from hblink.config import ConfigError, load, settings_of
+from hblink.config.secret import load_keyring, node_index
+from hblink.control import ControlError, socket_path
+from hblink.core.invariant import InvariantViolated
+from hblink.daemon.daemon import Daemon, Identification, end_without_cleanup, kernel_boot_id
+from hblink.daemon.flightlog import FlightLog
+from hblink.daemon.journal import Journal, Priority, open_append
+from hblink.daemon.memory import MemoryFile
+from hblink.daemon.writer import Writer
+from hblink.loop import Loop
+from hblink.vip.keeper import VipError
+
+EXIT_GOOD = 0
+EXIT_NOT_GOOD = 1
+EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
+_CLOSE_S = 1.0
+
+
+def run_daemon(config_path: Path, environment: Mapping[str, str], flight_path: str | None = None) -> int:
+    """Run the daemon in the foreground until it has handed over; return the exit status.
+
+    `environment` gives RUNTIME_DIRECTORY, STATE_DIRECTORY and NOTIFY_SOCKET as systemd sets them (systemd.exec(5),
+    sd_notify(3)). Problems of the configuration are printed, all of them.
+    """
+    if sys.flags.optimize:
+        return _refuse(["hblink does not run under python -O: its assertions are part of it"], EXIT_NOT_GOOD)
+    directory = config_path.parent
+    try:
+        config = load(config_path)
+        me = node_index(config, directory, socket.gethostname())
+        ring = load_keyring(config.key_file)
+    except ConfigError as error:
+        problems = [f"{problem.path}: {problem.message}. {problem.hint}" for problem in error.problems]
+        return _refuse(problems, EXIT_CONFIG)
+    # Programs that the libraries or this daemon run are looked up in the system's directories only.
+    os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+    path = socket_path(environment)
+    runtime = path.parent
+    state_directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    writer = Writer()
+    try:
+        runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+        flight_fd = None if flight_path is None else open_append(flight_path)
+        boot_id = kernel_boot_id()
+    except OSError as error:
+        return _refuse([str(error)], EXIT_NOT_GOOD)
+    who = Identification(me, boot_id, secrets.randbits(64) or 1, version("hblink"))
+    name = config.nodes[me]
+    memory = MemoryFile(runtime, Path(state_directory) if state_directory else None, boot_id, writer)
+    journal = Journal(writer, name, environment)
+    flight = FlightLog(settings_of(config, me), name, who.version, writer, flight_fd)
+    notifier = Notifier(environment)
+    loop = Loop()
+    daemon = Daemon(loop, config, who, ring, memory=memory, journal=journal, flight=flight, on_ready=notifier.ready)
+    _watch_signals(loop, daemon, notifier)
+    notifier.watch(loop)
+    gc.collect()
+    gc.freeze()  # what is alive now lives as long as the daemon; later collections need not look at it
+    try:
+        status = daemon.run(path)
+    except InvariantViolated as violated:
+        journal.log(Priority.CRITICAL, f"invariant broken, ending without clean-up: {violated}", loop.now())
+        writer.close(_CLOSE_S)
+        end_without_cleanup(EXIT_NOT_GOOD)
+        raise
+    except (ControlError, VipError) as error:
+        writer.close(_CLOSE_S)
+        return _refuse([str(error)], EXIT_NOT_GOOD)
+    journal.log(Priority.NOTICE, "ended", loop.now())
+    writer.close(_CLOSE_S)
+    return status
+
+
+class Notifier:
+    """Tell systemd READY, STOPPING and WATCHDOG (sd_notify(3)); without NOTIFY_SOCKET do nothing.
+
+    sdnotify's socket blocks, and encodes Latin-1: it is made non-blocking, and only ASCII goes in.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._notifier = sdnotify.SystemdNotifier() if environment.get("NOTIFY_SOCKET") else None
+        if self._notifier is not None and getattr(self._notifier, "socket", None) is not None:
+            self._notifier.socket.setblocking(False)
+        self._watchdog_ns = int(environment.get("WATCHDOG_USEC", "0")) * 1000
+
+    def ready(self, status: str) -> None:
+        """The daemon serves; `status` is one line for systemctl status."""
+        self._send("READY=1\nSTATUS=" + status.encode("ascii", "replace").decode())
+
+    def stopping(self) -> None:
+        """The daemon is about to end."""
+        self._send("STOPPING=1")
+
+    def watch(self, loop: Loop) -> None:
+        """Send WATCHDOG=1 at a third of WatchdogSec from now on, if systemd watches."""
+        if self._watchdog_ns:
+            self._pet(loop, loop.now())
+
+    def _pet(self, loop: Loop, now: int) -> None:
+        self._send("WATCHDOG=1")
+        loop.call_at(now + self._watchdog_ns // 3, lambda later: self._pet(loop, later))
+
+    def _send(self, text: str) -> None:
+        if self._notifier is not None:
+            self._notifier.notify(text)
+
+
+def _watch_signals(loop: Loop, daemon: Daemon, notifier: Notifier) -> None:
+    """Turn SIGTERM and SIGINT into an event of the loop (signal.set_wakeup_fd)."""
+    receive, send = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def on_signal(_now: int) -> None:
+        if os.read(receive, 64):
+            notifier.stopping()
+            daemon.shut_down()
+
+    signal.set_wakeup_fd(send, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    loop.watch(receive, on_signal)
+
+
+def _refuse(problems: list[str], status: int) -> int:
+    for problem in problems:
+        print(f"hblink: {problem}", file=sys.stderr)
+    return status

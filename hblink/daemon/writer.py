@@ -1,0 +1,74 @@
+"""A thread that writes, so that the loop never waits for a disk, a pipe or a log daemon.
+
+What cannot be taken is counted and dropped, never waited for. Nothing but bytes and file names goes in here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+QUEUE_LIMIT = 4096
+
+
+class Writer:
+    """Run small writing jobs in order on one thread; `dropped` and `failed` count them, `last_error` says why."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LIMIT)
+        self.dropped = 0
+        self.failed = 0
+        self.last_error = ""
+        self._thread = threading.Thread(target=self._run, name="hblink-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, fd: int, data: bytes) -> None:
+        """Write `data` to the open descriptor `fd`."""
+        self._put(lambda: _write_all(fd, data))
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Make `data` the content of `path`, whole or not at all, and on the disk before anything is renamed."""
+        self._put(lambda: replace_file(path, data, durable=True))
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is queued, for at most `timeout_s` seconds, and end."""
+        with contextlib.suppress(queue.Full):
+            self._jobs.put_nowait(None)
+        self._thread.join(timeout_s)
+
+    def _put(self, job: Callable[[], None]) -> None:
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            self.dropped += 1
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except OSError as error:
+                self.failed += 1
+                self.last_error = str(error)
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
+    """Write `data` to `path` by a temporary file and rename(2), mode 0600; `durable` adds fsync(2). Raises OSError."""
+    temporary = path.with_name(f".{path.name}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(fd, data)
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.replace(path)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,144 @@
+"""The flight record: what went into and came out of `step`, as JSON lines that can be fed through the same core again.
+
+Values of the core are written as {"type": class name, field: value...}, enumerations by their value, and read back by
+the annotations of their fields, so that a new event or effect needs no line here. This module must never do IO and
+never guess: a line that does not fit raises FlightError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+from hblink.core import effect as effects_module
+from hblink.core import event as events_module
+from hblink.core.effect import Effect
+from hblink.core.event import Event
+from hblink.core.state import State, initial
+from hblink.core.step import step
+from hblink.core.value import Settings
+
+
+class FlightError(ValueError):
+    """A line of a flight record cannot be read; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One call of `step`: the instant, the event, the roles around it, the effects."""
+
+    at: int
+    event: Event
+    before: str
+    after: str
+    effects: tuple[Effect, ...]
+
+
+_CLASSES: dict[str, type] = {
+    cls.__name__: cls
+    for module, union in ((events_module, Event), (effects_module, Effect))
+    for cls in typing.get_args(union)
+    if cls.__module__ == module.__name__
+}
+# Field types are resolved once for each class: at 20 frames a second that is most of the cost.
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def head_line(settings: Settings, node: str, version: str) -> str:
+    """The first line of a record: whose it is, and the settings that its steps were taken with."""
+    return json.dumps({"flight": 1, "node": node, "version": version, "settings": _plain(settings)})
+
+
+def step_line(at: int, event: Event, before: State, after: State, effects: tuple[Effect, ...]) -> str:
+    """One step as a line of JSON."""
+    document = {
+        "at": at,
+        "event": _plain(event),
+        "before": before.role.value,
+        "after": after.role.value,
+        "reason": after.reason.value,
+        "epoch": after.epoch,
+        "effects": [_plain(effect) for effect in effects],
+    }
+    return json.dumps(document, separators=(",", ":"))
+
+
+def read(lines: Iterable[str]) -> tuple[Settings, Iterator[Step]]:
+    """Read a record: the settings, and its steps. Raises FlightError, for a later line when it is reached."""
+    numbered = enumerate(lines, start=1)
+    _, first = next(numbered, (0, ""))
+    try:
+        head = json.loads(first)
+        settings = _typed(Settings, head["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FlightError(f"line 1 is not the head of a flight record: {error}") from error
+    return settings, _steps(numbered)
+
+
+def replay(settings: Settings, steps: Iterable[Step]) -> Iterator[tuple[Step, State, tuple[Effect, ...]]]:
+    """Feed the recorded events through `step`; yield each recorded step with what the core makes of it now.
+
+    A `Started` begins a new life of the daemon.
+    """
+    state = initial(settings)
+    for recorded in steps:
+        if isinstance(recorded.event, events_module.Started):
+            state = initial(settings)
+        state, effects = step(settings, state, recorded.event, recorded.at)
+        yield recorded, state, effects
+
+
+def _steps(numbered: Iterator[tuple[int, str]]) -> Iterator[Step]:
+    for number, line in numbered:
+        try:
+            document = json.loads(line)
+            yield Step(
+                at=int(document["at"]),
+                event=_tagged(document["event"]),
+                before=str(document["before"]),
+                after=str(document["after"]),
+                effects=tuple(_tagged(effect) for effect in document["effects"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise FlightError(f"line {number}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain: dict[str, Any] = {}
+        if type(value).__name__ in _CLASSES:
+            plain["type"] = type(value).__name__
+        for field in dataclasses.fields(value):
+            plain[field.name] = _plain(getattr(value, field.name))
+        return plain
+    return value
+
+
+def _tagged(document: dict[str, Any]) -> Any:
+    fields = dict(document)
+    name = fields.pop("type")
+    if name not in _CLASSES:
+        raise FlightError(f"there is no event or effect named {name}")
+    return _typed(_CLASSES[name], fields)
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """Read `value` as the annotation `hint` says: a dataclass, an enumeration, an optional of these, or as it is."""
+    if isinstance(hint, types.UnionType):
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        return None if value is None else _typed(members[0], value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = _HINTS.setdefault(hint, typing.get_type_hints(hint))
+        return hint(**{name: _typed(hints[name], item) for name, item in value.items()})
+    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise FlightError(f"{value!r} is not a whole number")
+    return value
