@@ -87,7 +87,7 @@ class Loop:
         ready = self._selector.select(None if wait_ns is None else wait_ns / 1e9)
         self._run_timers()
         for key, _ in ready:
-            if key.fd in self._selector.get_map():  # an earlier callback may have let go of it
+            if self._selector.get_map().get(key.fd) is key:  # an earlier callback may have let go of it
                 key.data(self._checked_now())
 
     def _next_deadline(self) -> int | None:

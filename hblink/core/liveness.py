@@ -82,11 +82,11 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
     """Every alarm that stands now."""
     peer = state.peer
     fresh = is_fresh(settings, state, now)
-    found: set[Alarm] = {
-        Alarm(AlarmCode.LINK_MISSING.value, i) for i, link in enumerate(state.links) if link.open is False
-    }
+    late = peer.half_open_at is None and peer.fresh_at is not None and now >= peer.fresh_at + settings.warntime_ns
+    missing = (index for index, link in enumerate(state.links) if link.open is False)
+    found: set[Alarm] = {Alarm(AlarmCode.LINK_MISSING.value, index) for index in missing}
     settled_at = None if peer.adopted_at is None else peer.adopted_at + settings.deadtime_ns
-    if fresh and settled_at is not None and now >= settled_at:
+    if fresh and not late and settled_at is not None and now >= settled_at:  # else it is not a link that is lost
         for index, link in enumerate(state.links):
             if not hears_on(settings, link, now):
                 found.add(Alarm(AlarmCode.LINK_IN_DOWN.value, index))
@@ -99,7 +99,6 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
             found.add(Alarm(AlarmCode.JEOPARDY.value))
     lost = is_silent(settings, state, now) and not fresh
     half_open = peer.half_open_at is not None and now >= peer.half_open_at + settings.warntime_ns
-    late = peer.half_open_at is None and peer.fresh_at is not None and now >= peer.fresh_at + settings.warntime_ns
     outstanding = state.outstanding_until is not None
     held = state.start_hold_until is not None and now < state.start_hold_until
     levels = (

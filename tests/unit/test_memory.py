@@ -1,0 +1,82 @@
+"""What survives a daemon: whole, doubted, or of another boot (SAFETY S17)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hblink.core.value import Grant, Memory
+from hblink.daemon.memory import MemoryFile
+from hblink.daemon.writer import Writer
+
+BOOT = "11111111-2222-3333-4444-555555555555"
+MEMORY = Memory(epoch=6, ran=True, peer_heard=True, grant=Grant.FENCED, last_authentic_at=123)
+DOUBT = Memory(ran=True)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    directory = tmp_path / "run"
+    directory.mkdir()
+    return directory
+
+
+def make(runtime: Path, state: Path | None = None, boot: str = BOOT) -> tuple[MemoryFile, Writer]:
+    writer = Writer()
+    return MemoryFile(runtime, state, boot, writer), writer
+
+
+def test_nothing_is_remembered_at_first(runtime: Path) -> None:
+    assert make(runtime)[0].load() == Memory()
+
+
+def test_it_survives_a_daemon(runtime: Path) -> None:
+    make(runtime)[0].store(MEMORY)
+    assert make(runtime)[0].load() == MEMORY
+
+
+def test_it_does_not_survive_a_kernel_boot(runtime: Path) -> None:
+    make(runtime)[0].store(MEMORY)
+    assert make(runtime, boot="9" * 8)[0].load() == Memory()
+
+
+def test_the_epoch_survives_a_kernel_boot_on_disk(runtime: Path, tmp_path: Path) -> None:
+    memory, writer = make(runtime, tmp_path)
+    memory.store(MEMORY)
+    writer.close(5)
+    assert make(runtime, tmp_path, boot="9" * 8)[0].load() == Memory(epoch=6)
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 2}', '{"version":1,"boot_id":"' + BOOT + '"}', "[]"])
+def test_unreadable_memory_counts_as_ran_without_grant_and_not_heard(runtime: Path, content: str) -> None:
+    (runtime / "memory.json").write_text(content)
+    memory, _ = make(runtime)
+    assert memory.load() == DOUBT
+    assert "memory.json" in memory.complaint
+
+
+def test_memory_that_cannot_be_written_is_doubted_afterwards(runtime: Path) -> None:
+    memory, _ = make(runtime)
+    memory.store(MEMORY)
+    (runtime / ".memory.json.new").mkdir()  # the temporary file cannot be opened, whoever asks
+    memory.store(Memory(epoch=8, ran=True, peer_heard=True))
+    assert "memory.json" in memory.complaint
+    assert make(runtime)[0].load() == DOUBT  # not the old grant, which is used up
+
+
+@pytest.mark.parametrize("content", ["x", "-1", "4294967296", ""])
+def test_a_bad_epoch_on_disk_is_told_and_not_used(runtime: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "epoch").write_text(content)
+    memory, _ = make(runtime, tmp_path)
+    assert memory.load() == Memory()
+    assert "epoch" in memory.complaint
+
+
+def test_a_missing_state_directory_is_survived(runtime: Path, tmp_path: Path) -> None:
+    memory, writer = make(runtime, tmp_path / "nowhere")
+    assert memory.load() == Memory()
+    memory.store(MEMORY)
+    writer.close(5)
+    assert writer.failed == 1
+    assert make(runtime)[0].load() == MEMORY
