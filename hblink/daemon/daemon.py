@@ -175,7 +175,7 @@ class Daemon:
         self.alarms.close()
         if self.fence is not None:
             self.fence.close()
-        self.service.watch.close()
+        self.service.close()
         return self._exit_status
 
     def shut_down(self) -> None:
@@ -371,10 +371,10 @@ class Daemon:
     def _on_request(self, request: Request, now: int) -> None:
         match request.command:
             case "status":
-                request.answer({"ok": True, **status_document(self, now)})
+                request.answer({"ok": True, "status": status_document(self, now)})
             case "switchover":
                 self.feed(SwitchoverRequested(self._keep(request)))
-            case "confirm":
+            case "fence_confirm":
                 self._confirm(request, now)
             case _:
                 request.answer({"ok": False, "error": f"there is no command {request.command}"})

@@ -75,6 +75,12 @@ class Service:
         """Announce every address again."""
         self._keeper.announce_repeatedly()
 
+    def close(self) -> None:
+        """Let go of sockets and timers; what is held stays until its lease ends."""
+        self._stop_renewing()
+        self.watch.close()
+        self._keeper.close()
+
     def present(self) -> frozenset[Vip]:
         """The addresses that the kernel shows; raises VipError."""
         return self._keeper.present()

@@ -1,7 +1,6 @@
 """From a command line to a running daemon: files, keys, signals, systemd, memory; then Daemon.run.
 
-Everything that can be refused is refused here, before the first frame. Exit status: 0 handed over, 1 cannot run,
-78 configuration.
+Everything that can be refused is refused here, before the first frame.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from pathlib import Path
 
 import sdnotify
 
-from hblink.config import ConfigError, load, settings_of
+from hblink.config import load, settings_of
 from hblink.config.secret import load_keyring, node_index
-from hblink.control import ControlError, socket_path
+from hblink.control import socket_path
 from hblink.core.invariant import InvariantViolated
 from hblink.daemon.daemon import Daemon, Identification, end_without_cleanup, kernel_boot_id
 from hblink.daemon.flightlog import FlightLog
@@ -30,28 +29,21 @@ from hblink.daemon.writer import Writer
 from hblink.loop import Loop
 from hblink.vip.keeper import VipError
 
-EXIT_GOOD = 0
 EXIT_NOT_GOOD = 1
-EXIT_CONFIG = 78  # sysexits.h EX_CONFIG
 _CLOSE_S = 1.0
 
 
-def run_daemon(config_path: Path, environment: Mapping[str, str], flight_path: str | None = None) -> int:
+def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     """Run the daemon in the foreground until it has handed over; return the exit status.
 
-    `environment` gives RUNTIME_DIRECTORY, STATE_DIRECTORY and NOTIFY_SOCKET as systemd sets them (systemd.exec(5),
-    sd_notify(3)). Problems of the configuration are printed, all of them.
+    The environment gives RUNTIME_DIRECTORY, STATE_DIRECTORY and NOTIFY_SOCKET as systemd sets them (systemd.exec(5),
+    sd_notify(3)). Every step is appended to `flight_path`, if given. Raises ConfigError with all problems, or
+    ControlError.
     """
-    if sys.flags.optimize:
-        return _refuse(["hblink does not run under python -O: its assertions are part of it"], EXIT_NOT_GOOD)
-    directory = config_path.parent
-    try:
-        config = load(config_path)
-        me = node_index(config, directory, socket.gethostname())
-        ring = load_keyring(config.key_file)
-    except ConfigError as error:
-        problems = [f"{problem.path}: {problem.message}. {problem.hint}" for problem in error.problems]
-        return _refuse(problems, EXIT_CONFIG)
+    environment = dict(os.environ)
+    config = load(config_path)
+    me = node_index(config, config_path.parent, socket.gethostname())
+    ring = load_keyring(config.key_file)
     # Programs that the libraries or this daemon run are looked up in the system's directories only.
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     path = socket_path(environment)
@@ -63,7 +55,7 @@ def run_daemon(config_path: Path, environment: Mapping[str, str], flight_path: s
         flight_fd = None if flight_path is None else open_append(flight_path)
         boot_id = kernel_boot_id()
     except OSError as error:
-        return _refuse([str(error)], EXIT_NOT_GOOD)
+        return _refuse(str(error))
     who = Identification(me, boot_id, secrets.randbits(64) or 1, version("hblink"))
     name = config.nodes[me]
     memory = MemoryFile(runtime, Path(state_directory) if state_directory else None, boot_id, writer)
@@ -83,9 +75,9 @@ def run_daemon(config_path: Path, environment: Mapping[str, str], flight_path: s
         writer.close(_CLOSE_S)
         end_without_cleanup(EXIT_NOT_GOOD)
         raise
-    except (ControlError, VipError) as error:
+    except VipError as error:
         writer.close(_CLOSE_S)
-        return _refuse([str(error)], EXIT_NOT_GOOD)
+        return _refuse(str(error))
     journal.log(Priority.NOTICE, "ended", loop.now())
     writer.close(_CLOSE_S)
     return status
@@ -140,7 +132,6 @@ def _watch_signals(loop: Loop, daemon: Daemon, notifier: Notifier) -> None:
     loop.watch(receive, on_signal)
 
 
-def _refuse(problems: list[str], status: int) -> int:
-    for problem in problems:
-        print(f"hblink: {problem}", file=sys.stderr)
-    return status
+def _refuse(problem: str) -> int:
+    print(f"hblink: {problem}", file=sys.stderr)
+    return EXIT_NOT_GOOD

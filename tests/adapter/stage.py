@@ -1,0 +1,47 @@
+"""Where adapters are tested: namespaces of the rig, entered by this very thread, and a loop that is run by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hblink.loop import Loop
+from tests.rig.namespace import Namespace
+
+CLONE_NEWNET = 0x4000_0000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _setns(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {path}")
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def inside(namespace: Namespace) -> Iterator[None]:
+    """Let this thread be in `namespace`: a socket belongs for ever to the namespace in which it was made."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(namespace.path)
+        try:
+            yield
+        finally:
+            _setns(Path(f"/proc/self/fd/{home}"))
+    finally:
+        os.close(home)
+
+
+def run_until(loop: Loop, condition: Callable[[], object], what: str, timeout_s: float = 10) -> None:
+    """Run `loop` until `condition()` is true; an assertion fails, saying `what` was awaited, after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        loop.run_once(20_000_000)
