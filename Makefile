@@ -9,7 +9,7 @@ OLDEST_STAMP := $(OLDEST)/.ready
 .PHONY: demo test check bench system clean
 
 demo: system $(STAMP)
-	$(VENV)/bin/python -P -m tests.rig.demo
+	$(VENV)/bin/python -m tests.rig.demo
 
 test: system $(STAMP) $(OLDEST_STAMP)
 	$(VENV)/bin/python -m pytest

@@ -1,7 +1,8 @@
 """The event loop: one `selectors` selector, one callback at a time, the clock read once per callback.
 
 It notices its own lateness: before any callback runs, `on_stall` is told when the earliest timer is overdue by more
-than the limit, so that a node that was frozen can drop what it holds before it reads a single byte (SAFETY S7).
+than the limit, so that a node that was frozen can drop what it holds before it reads a single byte (SAFETY S7). What
+has come in is read before timers run: a loop that is late must not take for silence what it has not read (S6).
 It must never block in anything but `select`, and never swallow an exception.
 """
 
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 
 Callback = Callable[[int], None]  # called with now, in nanoseconds of the loop's clock
+
+LATE_NS = 5_000_000  # after longer than this, what was seen to have come in is looked at again before timers run
 
 
 def boottime_ns() -> int:
@@ -46,6 +49,7 @@ class Loop:
         self._timers: list[tuple[int, int, Timer]] = []
         self._order = itertools.count()
         self._running = False
+        self._stall_told_at = 0
         self.stall_limit_ns = stall_limit_ns
         self.on_stall: Callable[[int, int], None] | None = None
         self.on_lateness: Callable[[int], None] | None = None
@@ -85,7 +89,16 @@ class Loop:
         if longest_ns is not None:
             wait_ns = longest_ns if wait_ns is None else min(wait_ns, longest_ns)
         ready = self._selector.select(None if wait_ns is None else wait_ns / 1e9)
-        self._run_timers()
+        if deadline is not None and self._checked_now() - deadline > LATE_NS:
+            ready = self._selector.select(0)  # a wait that was stopped (SIGSTOP) ends without a word of what came in
+        looked_at = self._clock()
+        self._read(ready)
+        if self._clock() - looked_at > LATE_NS:
+            looked_at = self._clock()
+            self._read(self._selector.select(0))
+        self._run_timers(looked_at)
+
+    def _read(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         for key, _ in ready:
             if self._selector.get_map().get(key.fd) is key:  # an earlier callback may have let go of it
                 key.data(self._checked_now())
@@ -96,19 +109,27 @@ class Loop:
         return self._timers[0][0] if self._timers else None
 
     def _checked_now(self) -> int:
-        """Read the clock; if the earliest timer is long overdue, say so before anything else happens."""
+        """Read the clock; if the earliest timer is long overdue, say so, once, before anything else happens."""
         now = self._clock()
         deadline = self._next_deadline()
-        if deadline is not None and now - deadline > self.stall_limit_ns and self.on_stall is not None:
-            self.on_stall(now - deadline, now)
+        if deadline is not None and self.on_stall is not None:
+            late_ns = now - max(deadline, self._stall_told_at)
+            if late_ns > self.stall_limit_ns:
+                self._stall_told_at = now
+                self.on_stall(late_ns, now)
         return now
 
-    def _run_timers(self) -> None:
+    def _run_timers(self, looked_at: int) -> None:
+        """Run what is due; what a slow callback or a pause made late comes after another look at what came in."""
         due_before = self._checked_now()
+        ran = False
         while (deadline := self._next_deadline()) is not None and deadline <= due_before:
+            now = self._clock()
+            if ran and now - looked_at > LATE_NS:
+                return
+            ran = True
             timer = heapq.heappop(self._timers)[2]
             callback, timer.callback = timer.callback, None
-            now = self._clock()
             if self.on_lateness is not None:
                 self.on_lateness(now - deadline)
             if callback is not None:

@@ -1,0 +1,1 @@
+"""The command line, one file a command family; each imports only what its command needs."""

@@ -95,7 +95,8 @@ class Daemon:
         self.settings = settings_of(config, who.me)
         self.state: State = initial(self.settings)
         self.account = Account()
-        self._memory = memory
+        self.memory = memory
+        self._writer_error = ""
         self._journal = journal
         self._flight = flight
         self._on_ready = on_ready
@@ -106,7 +107,6 @@ class Daemon:
         self._requests: dict[int, Request] = {}
         self._next_request = 1
         self._exit_status: int | None = None
-        self._control: ControlServer | None = None
         now = loop.now()
         timing = config.timing
         self.session = Session(
@@ -151,18 +151,19 @@ class Daemon:
     def run(self, control_path: Path) -> int:
         """Serve until the service is handed over or an invariant breaks; return the exit status."""
         now = self.loop.now()
+        # Before anything is touched: its lock keeps a second daemon from stopping the service of the first.
+        control = ControlServer(self.loop, control_path, self.config.socket_group, self._on_request)
         name = self.config.nodes[self.who.me]
         self.log(Priority.NOTICE, f"hblink {self.who.version} starts", now, node=name, peer=self._peer_name())
         self.loop.stall_limit_ns = self.settings.deadtime_ns
         self.loop.on_stall = self._on_stall
         self.loop.on_lateness = self.account.note_lateness
-        memory = self._memory.load()
-        if self._memory.complaint:
-            self.log(Priority.WARNING, f"memory is in doubt: {self._memory.complaint}", now)
+        memory = self.memory.load()
+        if self.memory.complaint:
+            self.log(Priority.WARNING, f"memory is in doubt: {self.memory.complaint}", now)
         self.service.watch.open()
         self.feed(Started(memory))
         self.feed(ServiceCarrierChanged(self.service.watch.carrier()))
-        self._control = ControlServer(self.loop, control_path, self.config.socket_group, self._on_request)
         self.heartbeat.start()
         if self.fence is not None:
             self.fence.start()
@@ -170,7 +171,8 @@ class Daemon:
             self.loop.run_once()
             if not self._ready:
                 self._check_ready()
-        self._control.close()
+            self._check_writer()
+        control.close()
         self.heartbeat.close()
         self.alarms.close()
         if self.fence is not None:
@@ -194,6 +196,12 @@ class Daemon:
         self._ready = True
         missing = [c.config.name for c in self.heartbeat.channels if not c.link.is_open]
         self._on_ready("links missing: " + ", ".join(missing) if missing else "all links open")
+
+    def _check_writer(self) -> None:
+        """Say what the writer thread could not write, each failure once: a full disk must not fill the log too."""
+        if self.memory.writer.last_error != self._writer_error:
+            self._writer_error = self.memory.writer.last_error
+            self.log(Priority.ERROR, f"cannot be written: {self._writer_error}", self.loop.now())
 
     # Into the decision
 
@@ -289,10 +297,10 @@ class Daemon:
             self.fence.on(effect.op_id)
 
     def _remember(self, effect: Remember, now: int) -> None:
-        before = self._memory.complaint
-        self._memory.store(effect.memory)
-        if self._memory.complaint and self._memory.complaint != before:
-            self.log(Priority.ERROR, f"memory cannot be written: {self._memory.complaint}", now)
+        before = self.memory.complaint
+        self.memory.store(effect.memory)
+        if self.memory.complaint and self.memory.complaint != before:
+            self.log(Priority.ERROR, f"memory cannot be written: {self.memory.complaint}", now)
 
     def _on_role(self, before: State, after: State, now: int) -> None:
         """Log the change; a takeover is told to the alarm hook, with where its milliseconds went."""

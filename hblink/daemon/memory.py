@@ -24,7 +24,7 @@ class MemoryFile:
         self._path = runtime / "memory.json"
         self._epoch_path = None if state is None else state / "epoch"
         self._boot_id = boot_id
-        self._writer = writer
+        self.writer = writer
         self._stored_epoch: int | None = None
         self.complaint = ""
 
@@ -58,7 +58,7 @@ class MemoryFile:
                 self.complaint += f"; the old one is still there: {second.strerror}"
         if self._epoch_path is not None and memory.epoch != self._stored_epoch:
             self._stored_epoch = memory.epoch
-            self._writer.replace(self._epoch_path, b"%d\n" % memory.epoch)
+            self.writer.replace(self._epoch_path, b"%d\n" % memory.epoch)
 
     def _load_runtime(self) -> Memory:
         doubt = Memory(ran=True)

@@ -55,6 +55,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "if_peer_died_now": _forecast(daemon, now),
         "operator": f"hblink fence confirm {peer_name}" if blocked else None,
         "confirm_hint": _hint(state, peer_name) if blocked else None,
+        "memory": daemon.memory.complaint or daemon.memory.writer.last_error or None,
         "stalls": daemon.account.stalls,
         "lateness_ms": {
             "max": round(daemon.account.lateness_max_ns / 1e6, 3),

@@ -45,6 +45,7 @@ class Service:
         interfaces = {vip.interface for vip in vips}
         self.watch = ServiceWatch(loop, interfaces, on_carrier, self._on_address_removed)
         self.activate_ns = 0  # how long the last start took
+        self._stop_failure = ""
 
     def activate(self, op_id: int) -> None:
         """Put every address, read back, announce: Activated or ActivationFailed."""
@@ -66,9 +67,12 @@ class Service:
         try:
             self._keeper.release()
         except VipError as error:
-            self._note(f"the service did not stop: {error}")
+            if str(error) != self._stop_failure:  # it is tried again each second, and said once
+                self._note(f"the service did not stop: {error}")
+            self._stop_failure = str(error)
             self._on_event(ReleaseFailed(op_id))
             return
+        self._stop_failure = ""
         self._on_event(Released(op_id))
 
     def reannounce(self) -> None:

@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import sdnotify
+from hblink_wire import Keyring
 
-from hblink.config import load, settings_of
-from hblink.config.secret import load_keyring, node_index
+from hblink.config import Config, ConfigError, Problem, load, settings_of
+from hblink.config.secret import load_keyring, node_index, read_password
 from hblink.control import socket_path
 from hblink.core.invariant import InvariantViolated
 from hblink.daemon.daemon import Daemon, Identification, end_without_cleanup, kernel_boot_id
@@ -43,7 +44,7 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     environment = dict(os.environ)
     config = load(config_path)
     me = node_index(config, config_path.parent, socket.gethostname())
-    ring = load_keyring(config.key_file)
+    ring = _read_secrets(config)
     # Programs that the libraries or this daemon run are looked up in the system's directories only.
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     path = socket_path(environment)
@@ -115,6 +116,26 @@ class Notifier:
     def _send(self, text: str) -> None:
         if self._notifier is not None:
             self._notifier.notify(text)
+
+
+def _read_secrets(config: Config) -> Keyring:
+    """Return the keyring, having read the passwords too; raise ConfigError with everything that others can read.
+
+    The passwords are read again whenever they are used, so that they can be changed under a running daemon.
+    """
+    problems: list[Problem] = []
+    for fence in config.fences:
+        try:
+            read_password(fence.password_file)
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        ring = load_keyring(config.key_file)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *problems]) from error
+    if problems:
+        raise ConfigError(problems)
+    return ring
 
 
 def _watch_signals(loop: Loop, daemon: Daemon, notifier: Notifier) -> None:

@@ -16,10 +16,10 @@ QUEUE_LIMIT = 4096
 
 
 class Writer:
-    """Run small writing jobs in order on one thread; `dropped` and `failed` count them, `last_error` says why."""
+    """Run small writing jobs in order on one thread; `dropped` and `failed` count them; `last_error` is the last."""
 
     def __init__(self) -> None:
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(QUEUE_LIMIT)
+        self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue(QUEUE_LIMIT)
         self.dropped = 0
         self.failed = 0
         self.last_error = ""
@@ -28,11 +28,11 @@ class Writer:
 
     def append(self, fd: int, data: bytes) -> None:
         """Write `data` to the open descriptor `fd`."""
-        self._put(lambda: _write_all(fd, data))
+        self._put(f"descriptor {fd}", lambda: _write_all(fd, data))
 
     def replace(self, path: Path, data: bytes) -> None:
         """Make `data` the content of `path`, whole or not at all, and on the disk before anything is renamed."""
-        self._put(lambda: replace_file(path, data, durable=True))
+        self._put(str(path), lambda: replace_file(path, data, durable=True))
 
     def close(self, timeout_s: float) -> None:
         """Write what is queued, for at most `timeout_s` seconds, and end."""
@@ -40,19 +40,20 @@ class Writer:
             self._jobs.put_nowait(None)
         self._thread.join(timeout_s)
 
-    def _put(self, job: Callable[[], None]) -> None:
+    def _put(self, name: str, job: Callable[[], None]) -> None:
         try:
-            self._jobs.put_nowait(job)
+            self._jobs.put_nowait((name, job))
         except queue.Full:
             self.dropped += 1
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (entry := self._jobs.get()) is not None:
+            name, job = entry
             try:
                 job()
             except OSError as error:
                 self.failed += 1
-                self.last_error = str(error)
+                self.last_error = f"{name}: {error.strerror}"
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool) -> None:

@@ -1,0 +1,207 @@
+"""`hblink status`: what the daemon says of the pair, on one screen of 80 by 24, or as JSON.
+
+The document comes from the daemon as it is; here it is only shown. It must start fast, so it imports the control client
+and nothing of what the daemon needs, and it must show what is wrong before what is right when there is no room for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hblink.cli.terminal import GOOD, HEIGHT, NOT_GOOD, clean, cut, duration, wrap
+from hblink.cli.word import alarm, reason
+from hblink.control import ControlError, socket_path
+from hblink.control.client import ask
+
+Status = dict[str, Any]
+
+TIMEOUT = 3.0  # seconds
+WATCH_INTERVAL = 1.0  # seconds
+HOME_AND_CLEAR = "\x1b[H\x1b[J"  # VT100: cursor home, erase to the end of the screen
+
+
+def declare(parser: argparse.ArgumentParser, _name: str) -> None:
+    parser.add_argument("--json", action="store_true", help="print the daemon's document")
+    parser.add_argument("--watch", action="store_true", help="show it again each second, until Ctrl-C")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the status once, or until interrupted; 0 if all is well, 1 if degraded, blocked, or no daemon answers."""
+    if not arguments.watch:
+        return _show(arguments.json)
+    try:
+        while True:
+            if sys.stdout.isatty():
+                print(HOME_AND_CLEAR, end="")
+            _show(arguments.json)
+            sys.stdout.flush()
+            time.sleep(WATCH_INTERVAL)
+    except KeyboardInterrupt:
+        return GOOD
+
+
+def fetch() -> Status:
+    """Ask the daemon for its status document; raise ControlError."""
+    answer = ask(socket_path(os.environ), {"command": "status"}, TIMEOUT)
+    status = answer.get("status")
+    if not isinstance(status, dict):
+        raise ControlError(f"the daemon gave no status: {clean(answer.get('error', 'no reason given'))}")
+    return status
+
+
+def is_good(status: Status) -> bool:
+    """Tell whether nothing needs a person: a settled role, no alarm, every link open, the fence not found unusable."""
+    fence = status.get("fence") or {}
+    links = status.get("links") or []
+    return (
+        status.get("role") in ("active", "standby")
+        and status.get("peer_role") in ("active", "standby")
+        and not status.get("alarms")
+        and status.get("config_match") is not False
+        and all(link.get("open") and "down" not in (link.get("in"), link.get("out")) for link in links)
+        and not (fence.get("configured") and fence.get("ready") is False)
+        and not fence.get("outstanding")
+    )
+
+
+def render(status: Status) -> list[str]:
+    """Lay the document out in at most 24 lines of at most 79 columns; VIPs and alarms share what room there is."""
+    head = _head_lines(status) + _link_lines(status)
+    tail = [*fence_lines(status), *_outlook_lines(status), _loop_line(status)]
+    vips, alarms = _vip_lines(status), _alarm_lines(status)
+    room = HEIGHT - 1 - len(head) - len(tail)  # a line for the prompt
+    vip_room = max(min(len(vips), room - min(len(alarms), room // 2)), 1)
+    return [*head, *_fit(vips, vip_room), *_fit(alarms, max(room - vip_room, 1)), *tail]
+
+
+def fence_lines(status: Status) -> list[str]:
+    """One or two lines on the device that switches off the peer."""
+    fence = status.get("fence") or {}
+    if not fence.get("configured"):
+        return [cut(f"FENCE   none; guarantee {clean(status.get('guarantee', '?'))}")]
+    ready = fence.get("ready")
+    readiness = "not read yet" if ready is None else "ready" if ready else "NOT READY"
+    age = "" if fence.get("age_ms") is None else f", read {duration(fence['age_ms'])} ago"
+    outstanding = "; a command of unknown outcome is OUTSTANDING" if fence.get("outstanding") else ""
+    detail = f": {fence['detail']}" if fence.get("detail") else ""
+    return wrap(f"{readiness}{age}{detail}{outstanding}", "FENCE   ", 2)
+
+
+def _show(as_json: bool) -> int:
+    try:
+        status = fetch()
+    except ControlError as error:
+        print(f"hblink: {error}", file=sys.stderr)
+        return NOT_GOOD
+    print(*([json.dumps(status)] if as_json else render(status)), sep="\n")
+    return GOOD if is_good(status) else NOT_GOOD
+
+
+def _head_lines(status: Status) -> list[str]:
+    me = [
+        f"{clean(status.get('node')):12} {clean(status.get('role')).upper():9} for {duration(status.get('since_ms'))}",
+        f"epoch {clean(status.get('epoch'))}",
+        clean(status.get("guarantee")),
+        f"hblink {clean(status.get('version'))}",
+    ]
+    role, seen, match = status.get("peer_role"), status.get("peer_seen_ms"), status.get("config_match")
+    peer = [
+        f"{clean(status.get('peer')):12} {clean(role or 'unknown').upper():9} "
+        + ("never heard" if seen is None else f"heard {duration(seen)} ago"),
+        "" if status.get("peer_epoch") is None else f"epoch {clean(status['peer_epoch'])}",
+        "" if match is None else "config equal" if match else "CONFIG DIFFERS",
+        "" if status.get("peer_version") is None else f"hblink {clean(status['peer_version'])}",
+    ]
+    lines = ["  ".join(part for part in parts if part) for parts in (me, peer)]
+    if status.get("reason") not in (None, "none"):
+        lines += wrap(reason(status["reason"]), "because      ", 1)
+    return [cut(line) for line in lines]
+
+
+def _link_lines(status: Status) -> list[str]:
+    links = status.get("links") or []
+    width = max([4, *(len(clean(link.get("name"))) for link in links)])
+    lines = [f"{'LINK':{width}} {'TYPE':6} {'IN':7} {'OUT':7} {'LAST':>8} {'RTT':>8} {'LOSS':>5}  NOTE"]
+    for link in links:
+        loss = link.get("loss_percent")
+        rtt = "-" if link.get("rtt_ms") is None else f"{link['rtt_ms']:.1f} ms"
+        lines.append(
+            f"{clean(link.get('name')):{width}} {clean(link.get('type')):6} {_direction(link, 'in'):7}"
+            f" {_direction(link, 'out'):7} {duration(link.get('last_ms')):>8} {rtt:>8}"
+            f" {'-' if loss is None else f'{loss} %':>5}  {_note(link)}".rstrip()
+        )
+    return [cut(line) for line in lines]
+
+
+def _direction(link: Mapping[str, Any], way: str) -> str:
+    """Up in small letters, what needs a look in capitals: no colour is needed to find it."""
+    state = clean(link.get(way, "unknown"))
+    return "CLOSED" if not link.get("open") else state.upper() if state == "down" else state
+
+
+def _note(link: Mapping[str, Any]) -> str:
+    rejected = link.get("rejected") or {}
+    counts = ", ".join(f"{count} {clean(name)}" for name, count in sorted(rejected.items(), key=lambda item: -item[1]))
+    return "; ".join(part for part in (clean(link.get("detail") or ""), counts) if part)
+
+
+def _vip_lines(status: Status) -> list[str]:
+    """The addresses, those that are not where they belong first."""
+    owns = status.get("role") == "active"
+    vips = sorted(status.get("vips") or [], key=lambda vip: bool(vip.get("present")) == owns)
+    lines = [
+        f"{'VIP' if index == 0 else '':7} {clean(vip.get('address')):43} {clean(vip.get('interface')):15}"
+        f" {_presence(vip.get('present'), owns)}"
+        for index, vip in enumerate(vips)
+    ]
+    return [cut(line) for line in lines] or ["VIP     none"]
+
+
+def _presence(present: object, owns: bool) -> str:
+    if present is None:
+        return "unknown"
+    return "here" if present else "MISSING" if owns else "not here"
+
+
+def _alarm_lines(status: Status) -> list[str]:
+    lines = []
+    for index, each in enumerate(status.get("alarms") or []):
+        link = f"{clean(each['link'])}: " if each.get("link") is not None else ""
+        since = duration(each.get("since_ms"))
+        lines.append(cut(f"{'ALARM' if index == 0 else '':7} {link}{alarm(clean(each.get('code')))} ({since})"))
+    return lines or ["ALARM   none"]
+
+
+def _outlook_lines(status: Status) -> list[str]:
+    outlook = status.get("if_peer_died_now") or {}
+    lines = wrap(outlook.get("text", "-"), "IF THE PEER DIED NOW  ", 2)
+    if status.get("operator"):
+        lines += wrap(status["operator"], "NEXT COMMAND  ", 2)
+        if status.get("confirm_hint"):
+            lines += wrap(status["confirm_hint"], "              ", 2)
+    return lines
+
+
+def _loop_line(status: Status) -> str:
+    lateness = status.get("lateness_ms") or {}
+    return cut(
+        f"LOOP    stalls {clean(status.get('stalls', '-'))}, "
+        f"late {_milliseconds(lateness.get('p99'))} (p99), {_milliseconds(lateness.get('max'))} (longest)"
+    )
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+def _fit(lines: list[str], room: int) -> list[str]:
+    if len(lines) <= room:
+        return lines
+    kept = lines[: max(room - 1, 0)]
+    return [*kept, f"{'':7} and {len(lines) - len(kept)} more (--json shows all)"]

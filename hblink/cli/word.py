@@ -1,0 +1,68 @@
+"""Coded reasons and alarms in the operator's words; a code that is not here is shown as it is.
+
+Each text completes "beta: ..." and names a state of affairs, not what to do about it.
+"""
+
+from __future__ import annotations
+
+REASON = {
+    "none": "no reason given",
+    "listening": "listening for the peer before it decides anything",
+    "waiting_for_peer": "waiting for the peer, who may own the service",
+    "peer_active": "the peer is active",
+    "inert": "booted and has not heard its peer since: it takes nothing by itself",
+    "inert_peer_on": "booted, has not heard its peer, and the peer's BMC says that it is powered on",
+    "inert_peer_unknown": "booted, has not heard its peer, and the peer's BMC does not answer",
+    "waiting_for_slot": "waiting for its turn to fence, so that the nodes do not fence each other",
+    "yielded": "gave up the service; the peer has not taken it yet",
+    "no_service_carrier": "no carrier on its service interfaces",
+    "start_failed": "the service did not start here",
+    "shutting_down": "the daemon is ending",
+    "epoch_exhausted": "the epoch counter has reached its end",
+    "no_fence_device": "there is no device to power off the peer with",
+    "fence_failed": "the peer could not be verified to be off",
+    "switchover": "a planned switchover",
+    "stall": "this node was paused for too long",
+    "dual_active": "both nodes were active",
+    "stop_failed": "the service could not be stopped",
+    "peer_silent": "nothing was heard of the peer",
+    "peer_stop_failed": "the peer could not stop its service",
+    "start_alone": "starting without a peer",
+    "not_active": "this node does not own the service",
+    "peer_not_ready": "the peer is not ready to take the service",
+    "peer_heard": "the peer was heard a moment ago: it is not dead",
+    "peer_powered_on": "the peer's BMC says that it is powered on",
+    "fence_outstanding": "a fence command of unknown outcome may still take effect",
+    "not_blocked": "this node is not blocked: there is nothing to confirm",
+    "busy": "another request is being carried out",
+    "timed_out": "it did not end in time",
+}
+
+ALARM = {
+    "link_in_down": "nothing acceptable comes in",
+    "link_out_down": "the peer does not accept what is sent",
+    "link_missing": "could not be opened",
+    "degraded": "a link is down; the pair still has more than one",
+    "jeopardy": "one link left",
+    "peer_lost": "the peer is lost",
+    "peer_late": "the peer is late",
+    "half_open": "the peer's frames prove no freshness",
+    "blocked": "would have to take over, and may not",
+    "inert": "booted and has not heard its peer",
+    "dual_active": "both nodes are active",
+    "stop_failed": "the service could not be stopped here",
+    "peer_stop_failed": "the peer could not stop its service",
+    "fence_outstanding": "a fence command may still take effect",
+    "no_service_carrier": "no carrier on the service interfaces",
+    "start_failed": "the service did not start here",
+}
+
+
+def reason(code: object) -> str:
+    """The words for a Reason's value."""
+    return REASON.get(str(code), str(code))
+
+
+def alarm(code: object) -> str:
+    """The words for an AlarmCode's value."""
+    return ALARM.get(str(code), str(code))

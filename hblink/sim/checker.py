@@ -1,0 +1,137 @@
+"""The invariants of SAFETY.md that need the whole world: who runs, who says what, what really happened to the peer.
+
+The core asserts its own half of them in every step; here stands what only an observer of both machines can see. Each
+broken rule raises Violation at the instant at which it breaks. This module must never change what it watches.
+
+I1 one service at most; I3 no epoch twice; I4 no frame credited twice or out of place; I5 no credit later than
+echo_age_max after the peer's last send; I6, I12 no fence while a link works, not even after a pause of one's own; I7
+YIELDED means that nothing runs; I8 no `off` for a fresh peer; I11 an inert node commands nobody who is on; I14 a claim
+by a fence finds the peer off. An answer comes exactly once, an op_id is used once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hblink.core.value import Advert, Grant, Guarantee, Reason, Role
+from hblink.sim.network import Network
+from hblink.sim.plan import Plan
+from hblink.sim.timeline import Timeline
+
+if TYPE_CHECKING:
+    from hblink.sim.daemon import Daemon
+    from hblink.sim.host import Host
+
+
+class Violation(Exception):  # noqa: N818 - it says what happened
+    """A rule of SAFETY.md is broken; the message begins with its name."""
+
+
+class Checker:
+    """Watch two hosts; what the hosts and daemons tell is checked at once."""
+
+    def __init__(self, timeline: Timeline, plan: Plan, network: Network) -> None:
+        self._timeline = timeline
+        self._plan = plan
+        self._network = network
+        self._claimed: dict[tuple[int, int], int] = {}
+        self._requests: dict[int, tuple[Host, Daemon, int]] = {}
+        self.hosts: tuple[Host, ...] = ()
+        self.exempt = ""  # why I1 is not claimed any more: a lying BMC, the operator's word
+        if plan.settings[0].guarantee is Guarantee.AT_LEAST_ONE:
+            self.exempt = "at-least-one"
+
+    def service_changed(self) -> None:
+        """I1: called whenever a service begins or ends to run anywhere."""
+        if not self.exempt and all(host.service for host in self.hosts):
+            self._fail("I1", "both nodes run the service")
+
+    def said(self, host: Host, advert: Advert) -> None:
+        """I7: called before every frame of `host` that says something."""
+        if advert.yielded and host.service:
+            self._fail("I7", f"{host.name} says YIELDED and something runs")
+
+    def credited(self, host: Host, daemon: Daemon, link: int, data: bytes, *, genuine: bool) -> None:
+        """I4, I5: called for each frame that credits the peer with life."""
+        peer = self._peer(host)
+        if not genuine:
+            self._fail("I4", f"{host.name} credits a frame that was moved, reflected or damaged")
+        if (link, data) in daemon.credited:
+            self._fail("I4", f"{host.name} credits the same frame twice")
+        daemon.credited.add((link, data))
+        age_ns = self._timeline.now - peer.said_at
+        if age_ns > self._plan.echo_age_max_ns + self._plan.echo_age_max_ns // 1000:
+            self._fail("I5", f"{host.name} credits {peer.name}, silent for {age_ns // 1_000_000} ms")
+
+    def off_decided(self, host: Host, daemon: Daemon, cause: Reason) -> None:
+        """I8, I11, I12: called when `off` is sent."""
+        peer = self._peer(host)
+        now = self._timeline.now
+        if cause is not Reason.PEER_STOP_FAILED and daemon.beat_at is not None:
+            age_ns = daemon.process.now() - daemon.beat_at
+            if age_ns < self._plan.deadtime_ns:
+                self._fail("I8", f"{host.name} fences {peer.name}, heard {age_ns // 1_000_000} ms ago")
+        if not host.heard_in_boot and peer.powered and not self.exempt:
+            self._fail("I11", f"{host.name} is inert and commands {peer.name}, which is on")
+        steady_ns = 2 * self._plan.deadtime_ns
+        spoken_at = daemon.spoken_at
+        long_enough = spoken_at is not None and now - spoken_at > steady_ns
+        if cause is not Reason.PEER_STOP_FAILED and long_enough and peer.steady_for(steady_ns):
+            for link, plan in enumerate(self._plan.links):
+                if all(self._undisturbed(sender, link, steady_ns) for sender in range(2)):
+                    rule = "I12" if host.steady_for(steady_ns) else "I6"
+                    self._fail(rule, f"{host.name} fences {peer.name} although {plan.name} works both ways")
+        self._note_suspicion(peer, now)
+
+    def claimed(self, host: Host, grant: Grant | None, epoch: int) -> None:
+        """I3, I14: called when a node enters CLAIMING."""
+        peer = self._peer(host)
+        if grant in (Grant.OPERATOR, Grant.WRITTEN_WISH):
+            self.exempt = self.exempt or "the operator's word"
+        if grant is Grant.FENCED and peer.powered and not self.exempt:
+            self._fail("I14", f"{host.name} claims by a fence and {peer.name} is on")
+        earlier = self._claimed.get((host.index, epoch))
+        if earlier is not None and not (host.forgot_at is not None and host.forgot_at >= earlier):
+            self._fail("I3", f"{host.name} claims epoch {epoch} twice")
+        self._claimed[host.index, epoch] = self._timeline.now
+
+    def requested(self, host: Host, daemon: Daemon, request: int) -> None:
+        """An operator's request was given to a daemon."""
+        self._requests[request] = (host, daemon, self._timeline.now)
+
+    def answered(self, request: int) -> None:
+        """Called for each Answer."""
+        if self._requests.pop(request, None) is None:
+            self._fail("answer", f"request {request} is answered twice, or was never made")
+
+    def overdue(self, patience_ns: int) -> None:
+        """Fail if a request to a daemon that still lives has waited longer than `patience_ns`."""
+        for request, (host, daemon, at) in self._requests.items():
+            if host.daemon is daemon and self._timeline.now - at > patience_ns:
+                self._fail("answer", f"request {request} to {host.name} is not answered")
+
+    def broken(self, host: Host, message: str) -> None:
+        """The core found one of its own invariants broken."""
+        self._fail(message.partition(":")[0], f"{host.name}: {message}")
+
+    def reused(self, host: Host, op_id: int) -> None:
+        """An op_id was used before in the same life of the daemon."""
+        self._fail("op_id", f"{host.name} uses op_id {op_id} again")
+
+    def _undisturbed(self, sender: int, link: int, window_ns: int) -> bool:
+        path = self._network.path(sender, link)
+        return path.weather.calm and self._timeline.now - path.disturbed_at > window_ns
+
+    def _note_suspicion(self, peer: Host, now: int) -> None:
+        peer.fenced.append((now, peer.speaks))
+
+    def _peer(self, host: Host) -> Host:
+        return self.hosts[1 - host.index]
+
+    def _fail(self, rule: str, message: str) -> None:
+        raise Violation(f"{rule}: {message}, at {self._timeline.now / 1e9:.3f} s")
+
+
+def role_is_owning(role: Role) -> bool:
+    """Whether `role` starts or runs the service."""
+    return role in (Role.CLAIMING, Role.ACTIVE)

@@ -1,0 +1,115 @@
+"""The alarm hook gets each fact once, and nothing that the daemon started outlives it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.netns.situation import QUICK, Since, logged, role, settle
+from tests.rig.node import Node
+from tests.rig.pair import Pair
+from tests.rig.setting import Setting
+from tests.rig.wait import wait_until
+
+
+def with_hook(build_pair: Callable[[Setting], Pair], script: str) -> tuple[Pair, Path]:
+    """Build a pair whose alarm command is `script`, with $OUT for the file that is returned."""
+    pair = build_pair(QUICK)
+    hook, output = pair.directory / "hook", pair.directory / "alarms"
+    hook.write_text(f"#!/bin/sh\nOUT={output}\n{script}\n")
+    hook.chmod(0o755)
+    for node in pair.nodes.values():
+        toml = (node.configuration / "hblink.toml").read_text()
+        node.write("hblink.toml", f'alarm_command = ["{hook}"]\n{toml}', 0o644)
+    pair.start()
+    settle(pair, "alpha")
+    return pair, output
+
+
+def told(output: Path) -> list[dict[str, Any]]:
+    """Return what the hook was given, each on a line of its own."""
+    return [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+
+
+def test_the_hook_is_told_of_degraded_blocked_and_takeover(build_pair: Callable[[Setting], Pair]) -> None:
+    pair, output = with_hook(build_pair, 'cat >>"$OUT"')
+
+    def heard(node: Node, **wanted: object) -> list[dict[str, Any]]:
+        return [each for each in told(output) if each["node"] == node.name and wanted.items() <= each.items()]
+
+    pair.cut_serial()
+    for node in pair.nodes.values():
+        for event, link in (("degraded", None), ("jeopardy", None), ("link_in_down", "serial")):
+            pair.wait(
+                lambda node=node, event=event, link=link: heard(node, event=event, state="raised", link=link),
+                10,
+                f"{node.name} to tell of {event}",
+            )
+    assert heard(pair.alpha, event="degraded")[0]["peer"] == "beta"
+    assert heard(pair.alpha, event="degraded")[0]["role"] == "active"
+    assert heard(pair.alpha, event="degraded")[0]["cluster"] == "rig"
+    pair.heal()
+    pair.wait(lambda: heard(pair.beta, event="degraded", state="cleared"), 10, "the end of it to be told")
+    settle(pair, "alpha")
+
+    pair.alpha.crash()
+    pair.wait(lambda: heard(pair.beta, event="takeover", grant="fenced"), 20, "the takeover to be told")
+    (takeover,) = heard(pair.beta, event="takeover", grant="fenced")
+    assert takeover["role"] == "active"
+    assert takeover["silence_ms"] > 0
+    assert takeover["device_ms"] > 0
+    settle(pair, "beta")
+
+    pair.cut_bmc("beta")
+    pair.cut_links()
+    pair.wait(lambda: heard(pair.alpha, event="blocked", state="raised"), 20, "blocked to be told")
+    assert heard(pair.alpha, event="blocked")[0]["reason"] == "fence_failed"
+
+
+def names(node: Node) -> dict[int, str]:
+    """Return what runs on the node: process id to name, as far as it has not ended meanwhile."""
+    found = {}
+    for pid in node.namespace.processes():
+        path = Path(f"/proc/{pid}/comm")
+        if path.exists():
+            found[pid] = path.read_text().strip()
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_children_die_with_the_daemon(build_pair: Callable[[Setting], Pair], number: signal.Signals) -> None:
+    """An ipmitool that waits for its BMC could power off a node long after its daemon is gone."""
+    patience = {"command_timeout_ms": 20000, "latency_ms": 20000, "attempt_ms": 30000}
+    pair = build_pair(replace(QUICK, fence_extra=patience))
+    pair.start()
+    settle(pair, "alpha")
+    since = Since(pair)
+    pair.cut_bmc("alpha")
+    pair.cut_links()
+    pair.wait(lambda: "ipmitool" in names(pair.beta).values(), 10, "ipmitool to try")
+    pair.beta.kill_daemon(number)
+    pair.beta.wait_daemon()
+    wait_until(lambda: "ipmitool" not in names(pair.beta).values(), 2, "ipmitool to be gone")
+    pair.heal_bmc("alpha")
+    assert role(pair.alpha) == "active"
+    assert since.fences() == {"alpha": 0, "beta": 0}
+
+
+def test_a_hook_that_hangs_holds_nothing_up_and_is_killed(build_pair: Callable[[Setting], Pair]) -> None:
+    pair, _ = with_hook(build_pair, "exec sleep 300")
+    since = Since(pair)
+    pair.alpha.crash()
+    pair.wait_active("beta")
+    assert "sleep" in names(pair.beta).values()
+    since.assert_never_two_owners()
+    pair.wait(lambda: logged(pair.beta, "the alarm command failed: killed after", since.at), 20, "it to be killed")
+    pair.wait(lambda: "sleep" in names(pair.beta).values(), 5, "the next alarm to be handed over")
+    pair.beta.kill_daemon()
+    pair.beta.wait_daemon()
+    wait_until(lambda: "sleep" not in names(pair.beta).values(), 2, "the hook to be gone")

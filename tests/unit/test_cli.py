@@ -1,0 +1,327 @@
+"""The program: exit codes, what it prints, and what it does not import."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hblink.cli import terminal
+from hblink.cli.main import COMMANDS, main
+from hblink.cli.word import ALARM, REASON
+from hblink.config import parse
+from hblink.config.secret import load_keyring
+from hblink.control.server import ControlServer, Request
+from hblink.core.value import AlarmCode, Reason
+from hblink.loop import Loop
+from tests.unit.sample import GOOD, WITHOUT_FENCES, edited
+
+Capture = pytest.CaptureFixture[str]
+Answer = dict[str, object]
+STATUS: Answer = {
+    "node": "alpha",
+    "peer": "beta",
+    "role": "blocked",
+    "fence": {
+        "configured": True,
+        "ready": True,
+        "age_ms": 12000,
+        "detail": "power is on, 0.05 s",
+        "outstanding": False,
+    },
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONFIGURATION_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    (tmp_path / "hblink.toml").write_text(GOOD)
+    return tmp_path
+
+
+class Daemon:
+    """A real control server on a real loop in a thread, with answers of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.asked: list[tuple[str, Answer]] = []
+        self.answers: dict[str, Answer] = {"status": {"ok": True, "status": STATUS}}
+        self._ending = threading.Event()
+        self._loop = Loop()
+        self._server = ControlServer(self._loop, path, None, self._handle)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _handle(self, request: Request, _now: int) -> None:
+        self.asked.append((request.command, request.argument))
+        request.answer(self.answers[request.command])
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self._loop.run_once(5_000_000)
+
+    def end(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._server.close()
+
+
+@pytest.fixture
+def daemon(directory: Path) -> Iterator[Daemon]:
+    daemon = Daemon(directory / "hblink.sock")
+    yield daemon
+    daemon.end()
+
+
+def fits(text: str) -> bool:
+    return all(line.isascii() and len(line) <= terminal.WIDTH for line in text.splitlines())
+
+
+def test_check_passes_a_good_file_on_any_machine(directory: Path, capsys: Capture) -> None:
+    assert main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "good, no warnings" in out
+    assert "serial           serial    200 ms            6.7 ms    3 %" in out
+    assert main(["check", str(directory / "hblink.toml"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"ok": True, "problems": [], "warnings": [], "digest": parse(GOOD, directory).digest.hex()}
+
+
+def test_check_lists_problems_with_hints_and_fits_the_screen(directory: Path, capsys: Capture) -> None:
+    file = directory / "other.toml"
+    file.write_text(edited(("baud = 115200", "baud = 9600\nkeepalive_ms = 100"), ("cluster_id = 4711", "")))
+    assert main(["check", str(file)]) == 78
+    out = capsys.readouterr().out
+    assert "problem  link[1].keepalive_ms\n" in out
+    assert "         -> at least 260 at this rate" in out
+    assert "2 problems, no warnings" in out
+    assert fits(out)
+    assert main(["check", str(file), "--json"]) == 78
+    document = json.loads(capsys.readouterr().out)
+    assert [each["path"] for each in document["problems"]] == ["cluster_id", "link[1].keepalive_ms"]
+    assert document["digest"] is None
+    file.write_text('guarantee = "at-most-one"\n' + WITHOUT_FENCES)
+    assert main(["check", str(file)]) == 0
+    assert "warning  fence" in capsys.readouterr().out
+
+
+def test_check_names_the_file_that_is_not_there(directory: Path, capsys: Capture) -> None:
+    assert main(["check", str(directory / "none.toml")]) == 78
+    assert "no such file or directory" in capsys.readouterr().out
+
+
+def test_check_host_also_judges_this_machine(directory: Path, capsys: Capture) -> None:
+    (directory / "node").write_text("alpha")
+    assert main(["check", "--host", "--json"]) == 78
+    paths = {problem["path"] for problem in json.loads(capsys.readouterr().out)["problems"]}
+    assert {str(directory / "hblink.keys"), str(directory / "ipmi-beta.pass")} <= paths
+
+
+def test_key_new_prints_a_line_that_a_keyring_holds(directory: Path, capsys: Capture) -> None:
+    assert main(["key", "new"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert len(captured.out) < 80
+    assert "on both nodes" in captured.err
+    keyring = directory / "hblink.keys"
+    assert not keyring.exists()
+    keyring.write_text(captured.out)
+    keyring.chmod(0o600)
+    assert load_keyring(keyring).ids == (1,)
+    assert main(["key", "new", "--add"]) == 0
+    added = capsys.readouterr().out
+    assert added.startswith("2 ")
+    assert added.split()[1] != captured.out.split()[1]
+
+
+def test_key_new_write_makes_a_private_file_and_never_overwrites(directory: Path, capsys: Capture) -> None:
+    before = os.umask(0)
+    try:
+        assert main(["key", "new", "--write"]) == 0
+    finally:
+        os.umask(before)
+    keyring = directory / "hblink.keys"
+    assert stat.S_IMODE(keyring.stat().st_mode) == 0o600
+    line = capsys.readouterr().out
+    content = keyring.read_text()
+    assert line.split()[1] in content
+    assert main(["key", "new", "--write"]) == 1
+    assert "not overwritten" in capsys.readouterr().err
+    assert keyring.read_text() == content
+    assert main(["key", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "active" in listed
+    assert not any(group in listed for group in line.split()[1].split("-"))
+    assert main(["key", "new", "--add", "--write"]) == 2
+
+
+def test_key_uses_the_keyring_that_the_configuration_names(directory: Path, capsys: Capture) -> None:
+    (directory / "hblink.toml").write_text(f'key_file = "ring"\n{GOOD}')
+    assert main(["key", "new", "--write"]) == 0
+    assert (directory / "ring").exists()
+    (directory / "ring").chmod(0o644)
+    assert main(["key", "list"]) == 78
+    assert "chmod 600" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["switchover"], ["fence", "status"], ["fence", "confirm", "beta", "--yes"]]
+)
+def test_no_daemon_is_not_good_and_says_what_to_look_at(directory: Path, capsys: Capture, words: list[str]) -> None:
+    assert main(words) == 1
+    assert f"no socket at {directory}/hblink.sock; try: systemctl status hblink" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["no-such"], ["fence"], ["fence", "confirm"], ["key"], ["status", "--no"]])
+def test_usage(words: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage: hblink" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
+def test_help_fits_the_screen(words: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert fits(out)
+    assert len(out.splitlines()) < terminal.HEIGHT
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("hblink 0.")
+
+
+def test_switchover(daemon: Daemon, capsys: Capture) -> None:
+    daemon.answers["switchover"] = {"ok": True, "reason": "none"}
+    assert main(["switchover"]) == 0
+    assert capsys.readouterr().out == "switchover: done\n"
+    daemon.answers["switchover"] = {"ok": False, "reason": "peer_not_ready"}
+    assert main(["switchover"]) == 1
+    assert capsys.readouterr().out == "switchover: refused: the peer is not ready to take the service\n"
+    assert main(["switchover", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == daemon.answers["switchover"]
+
+
+def test_fence_status(daemon: Daemon, capsys: Capture) -> None:
+    assert main(["fence", "status"]) == 0
+    assert capsys.readouterr().out == "FENCE   ready, read 12 s ago: power is on, 0.05 s\n"
+    fence = {"configured": True, "ready": False, "detail": "no route to host", "outstanding": True}
+    daemon.answers["status"] = {"ok": True, "status": {**STATUS, "fence": fence}}
+    assert main(["fence", "status", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == fence
+
+
+def test_fence_confirm_explains_itself_and_wants_the_name(
+    daemon: Daemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.answers["fence_confirm"] = {"ok": True, "reason": "none"}
+    for typed in ("", "\n", "y\n", "alpha\n"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert main(["fence", "confirm", "beta"]) == 1
+        captured = capsys.readouterr()
+        assert "never on both" in captured.err
+        assert "beta is OFF" in captured.err
+        assert fits(captured.err)
+    assert [command for command, _ in daemon.asked] == ["status"] * 4
+    monkeypatch.setattr(sys, "stdin", io.StringIO("beta\n"))
+    assert main(["fence", "confirm", "beta"]) == 0
+    assert daemon.asked[-1] == ("fence_confirm", {"node": "beta"})
+    assert capsys.readouterr().out == "confirmation that beta is off: done\n"
+    daemon.answers["fence_confirm"] = {"ok": False, "reason": "peer_powered_on"}
+    assert main(["fence", "confirm", "BETA", "--yes"]) == 1
+    assert "refused: the peer's BMC says that it is powered on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_fence_confirm_takes_the_peers_name_alone(daemon: Daemon, capsys: Capture) -> None:
+    assert main(["fence", "confirm", "alpha", "--yes"]) == 1
+    assert "alpha is this node itself; the peer is beta" in capsys.readouterr().err
+    assert main(["fence", "confirm", "gamma", "--yes"]) == 1
+    assert "gamma is no node of this pair" in capsys.readouterr().err
+    assert [command for command, _ in daemon.asked] == ["status", "status"]
+
+
+def test_status_asks_the_daemon(daemon: Daemon, capsys: Capture) -> None:
+    assert main(["status", "--json"]) == 1  # blocked
+    assert json.loads(capsys.readouterr().out) == STATUS
+    daemon.answers["status"] = {"ok": False, "error": "not now"}
+    assert main(["status"]) == 1
+    assert "gave no status: not now" in capsys.readouterr().err
+
+
+def test_run_does_not_start_with_a_bad_configuration(directory: Path) -> None:
+    (directory / "hblink.toml").write_text(WITHOUT_FENCES)
+    done = subprocess.run([sys.executable, "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 78
+    assert "no guarantee is chosen" in " ".join(done.stderr.split())
+    done = subprocess.run(
+        [sys.executable, "-O", "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert "python -O" in done.stderr
+
+
+HEAVY = (
+    "pyroute2",
+    "construct",
+    "serial",
+    "sdnotify",
+    "hblink_wire",
+    "hblink.config",
+    "hblink.loop",
+    "tomllib",
+)
+
+
+@pytest.mark.usefixtures("directory")
+@pytest.mark.parametrize("words", [["status"], ["fence", "status"], ["switchover"]])
+def test_what_asks_the_daemon_imports_narrowly(words: list[str]) -> None:
+    program = (
+        f"import sys; from hblink.cli.main import main; code = main({words!r});"
+        f"print([name for name in {HEAVY!r} if name in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "[]\n")
+
+
+@pytest.mark.usefixtures("directory")
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    program = [sys.executable, "-m", "hblink.cli.main", "check"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as checking:
+        assert checking.stdout is not None
+        assert checking.stderr is not None
+        checking.stdout.close()
+        assert checking.stderr.read() == ""
+        assert checking.wait(30) == 1
+
+
+def test_every_code_has_words() -> None:
+    assert set(REASON) == {reason.value for reason in Reason}
+    assert set(ALARM) == {code.value for code in AlarmCode}
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [(None, "-"), (0, "0 ms"), (999, "999 ms"), (1000, "1.0 s"), (9999, "10.0 s"), (12_345, "12 s"), (60_000, "1 min"),
+     (243_000, "4 min 3 s"), (7_380_000, "2 h 3 min"), (273_600_000, "3 d 4 h")],
+)  # fmt: skip
+def test_durations(milliseconds: float | None, text: str) -> None:
+    assert terminal.duration(milliseconds) == text
+
+
+def test_foreign_text_is_made_harmless() -> None:
+    clean: Callable[[object], str] = terminal.clean
+    assert clean("a\x1b[2Jb\n\u00e9") == "a?[2Jb??"
+    assert terminal.wrap("", "HEAD  ") == ["HEAD"]

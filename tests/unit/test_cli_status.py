@@ -1,0 +1,173 @@
+"""The status screen: everything on 80 by 24, what is wrong before what is right."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from hblink.cli.status import is_good, render
+from hblink.cli.terminal import HEIGHT, WIDTH
+
+GOOD: dict[str, Any] = {
+    "node": "alpha",
+    "peer": "beta",
+    "role": "active",
+    "reason": "none",
+    "since_ms": 273_600_000,
+    "epoch": 8,
+    "version": "0.1.0",
+    "guarantee": "at-most-one",
+    "peer_role": "standby",
+    "peer_epoch": 8,
+    "peer_seen_ms": 85,
+    "peer_version": "0.1.0",
+    "config_match": True,
+    "links": [
+        {"name": "direct", "type": "udp", "open": True, "in": "up", "out": "up", "last_ms": 85, "rtt_ms": 0.41,
+         "loss_percent": 0, "rejected": {}, "detail": ""},
+        {"name": "serial", "type": "serial", "open": True, "in": "up", "out": "up", "last_ms": 140, "rtt_ms": 14.2,
+         "loss_percent": 1, "rejected": {"bit_errors": 3, "noise": 11}, "detail": ""},
+    ],
+    "vips": [
+        {"address": "192.0.2.10/32", "interface": "lan0", "present": True},
+        {"address": "2001:db8::10/128", "interface": "lan0", "present": True},
+    ],
+    "fence": {"configured": True, "ready": True, "age_ms": 12_000, "detail": "power is on, 0.05 s",
+              "outstanding": False},
+    "alarms": [],
+    "if_peer_died_now": {"code": "keep", "text": "would go on serving"},
+    "operator": None,
+    "confirm_hint": None,
+    "stalls": 0,
+    "lateness_ms": {"max": 4.1, "p99": 0.9},
+}  # fmt: skip
+
+SCREEN = """\
+alpha        ACTIVE    for 3 d 4 h  epoch 8  at-most-one  hblink 0.1.0
+beta         STANDBY   heard 85 ms ago  epoch 8  config equal  hblink 0.1.0
+LINK   TYPE   IN      OUT         LAST      RTT  LOSS  NOTE
+direct udp    up      up         85 ms   0.4 ms   0 %
+serial serial up      up        140 ms  14.2 ms   1 %  11 noise, 3 bit_errors
+VIP     192.0.2.10/32                               lan0            here
+        2001:db8::10/128                            lan0            here
+ALARM   none
+FENCE   ready, read 12 s ago: power is on, 0.05 s
+IF THE PEER DIED NOW  would go on serving
+LOOP    stalls 0, late 0.9 ms (p99), 4.1 ms (longest)
+"""
+
+
+def worst() -> dict[str, Any]:
+    """Everything there can be, and all of it long."""
+    status = copy.deepcopy(GOOD)
+    status.update(
+        node="a" * 40,
+        peer="b" * 63,
+        role="blocked",
+        reason="inert_peer_unknown",
+        config_match=False,
+        peer_version="9" * 60,
+        operator="hblink fence confirm " + "b" * 63,
+        confirm_hint="only if you know that it is off: " * 10,
+        if_peer_died_now={"code": "blocked", "text": "would be blocked, because " * 10},
+        alarms=[{"code": "link_in_down", "link": f"link-{number}", "since_ms": 61_000} for number in range(30)],
+    )
+    status["fence"].update(ready=False, outstanding=True, detail="Error: Unable to establish IPMI v2 session " * 4)
+    status["links"] = [
+        {"name": "a-link-of-16-let", "type": "serial", "open": number > 0, "in": "down", "out": "unknown",
+         "last_ms": None, "rtt_ms": None, "loss_percent": 100, "rejected": {"bad_hmac": 123456}, "detail": "x" * 99}
+        for number in range(4)
+    ]  # fmt: skip
+    status["vips"] = [
+        {
+            "address": f"2001:db8:1234:5678:9abc:def0:1234:{number:04x}/128",
+            "interface": "a-long-name.100",
+            "present": False,
+        }
+        for number in range(30)
+    ]
+    return status
+
+
+def test_a_good_pair_on_one_screen() -> None:
+    assert render(GOOD) == SCREEN.splitlines()
+
+
+def test_the_fullest_screen_fits() -> None:
+    lines = render(worst())
+    assert len(lines) < HEIGHT
+    assert max(map(len, lines)) <= WIDTH
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    text = "\n".join(lines)
+    for words in (
+        "CLOSED",
+        "DOWN",
+        "NOT READY",
+        "NEXT COMMAND  hblink fence confirm",
+        "BMC does not answer",
+        "more (--json",
+    ):
+        assert words in text, words
+    assert "b" * 63 in text[text.index("NEXT COMMAND") :]  # the exact command, never cut
+    assert "ALARM   link-0: nothing acceptable comes in (1 min 1 s)" in text
+
+
+@pytest.mark.parametrize(("vips", "alarms"), [(1, 30), (30, 1), (30, 0), (0, 0), (8, 3)])
+def test_vips_and_alarms_share_the_room(vips: int, alarms: int) -> None:
+    status = worst()
+    status["vips"], status["alarms"] = status["vips"][:vips], status["alarms"][:alarms]
+    lines = render(status)
+    assert len(lines) < HEIGHT
+    assert sum(line.startswith("VIP") for line in lines) == 1
+    assert sum(line.startswith("ALARM") for line in lines) == 1
+
+
+def test_an_address_that_is_not_where_it_belongs_comes_first() -> None:
+    status = copy.deepcopy(GOOD)
+    status["vips"][1]["present"] = False
+    assert [line.split()[-1] for line in render(status) if "lan0" in line] == ["MISSING", "here"]
+    status["vips"][1]["present"] = None
+    assert [line.split()[-1] for line in render(status) if "lan0" in line] == ["unknown", "here"]
+    status["role"] = "standby"
+    assert next(line.split()[1] for line in render(status) if "lan0" in line) == "192.0.2.10/32"
+
+
+def test_foreign_bytes_do_not_reach_the_terminal() -> None:
+    status = copy.deepcopy(GOOD)
+    status["peer_version"] = status["links"][0]["detail"] = status["fence"]["detail"] = "\x1b[2J\u2028\u00e9"
+    assert all(line.isascii() and line.isprintable() for line in render(status))
+
+
+def test_a_document_with_less_in_it_can_be_shown() -> None:
+    assert any("none" in line for line in render({"node": "alpha", "peer": "beta"}))
+    booting = {
+        **GOOD,
+        "peer_role": None,
+        "peer_seen_ms": None,
+        "peer_epoch": None,
+        "peer_version": None,
+        "config_match": None,
+    }
+    assert "beta         UNKNOWN   never heard" in render(booting)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role": "blocked"},
+        {"role": "starting"},
+        {"peer_role": None},
+        {"peer_role": "blocked"},
+        {"config_match": False},
+        {"alarms": [{"code": "peer_late", "link": None, "since_ms": 1}]},
+        {"links": [{**GOOD["links"][0], "open": False}]},
+        {"links": [{**GOOD["links"][0], "out": "down"}]},
+        {"fence": {**GOOD["fence"], "ready": False}},
+        {"fence": {**GOOD["fence"], "outstanding": True}},
+    ],
+)
+def test_what_needs_a_person_is_not_good(change: dict[str, Any]) -> None:
+    assert is_good(GOOD)
+    assert not is_good({**GOOD, **change})
