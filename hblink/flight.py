@@ -68,44 +68,54 @@ def step_line(at: int, event: Event, before: State, after: State, effects: tuple
     return json.dumps(document, separators=(",", ":"))
 
 
-def read(lines: Iterable[str]) -> tuple[Settings, Iterator[Step]]:
-    """Read a record: the settings, and its steps. Raises FlightError, for a later line when it is reached."""
-    numbered = enumerate(lines, start=1)
-    _, first = next(numbered, (0, ""))
-    try:
-        head = json.loads(first)
-        settings = _typed(Settings, head["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FlightError(f"line 1 is not the head of a flight record: {error}") from error
-    return settings, _steps(numbered)
+def read(lines: Iterable[str]) -> Iterator[tuple[Settings, Step]]:
+    """Read a record: each step with the settings that it was taken with; a file may hold several lives of a daemon.
+
+    A last line that was torn in writing is passed over. Raises FlightError when it comes to any other bad line.
+    """
+    settings: Settings | None = None
+    torn: FlightError | None = None
+    for number, line in enumerate(lines, start=1):
+        if torn is not None:
+            raise torn
+        try:
+            document = json.loads(line)
+            if "flight" in document:
+                settings = _typed(Settings, document["settings"])
+            elif settings is None:
+                raise FlightError("a flight record begins with its head")
+            else:
+                yield settings, _step(document)
+        except (ValueError, KeyError, TypeError) as error:
+            problem = FlightError(f"line {number}: {error}")
+            if not isinstance(error, json.JSONDecodeError) or settings is None:
+                raise problem from error
+            torn = problem
 
 
-def replay(settings: Settings, steps: Iterable[Step]) -> Iterator[tuple[Step, State, tuple[Effect, ...]]]:
+def replay(steps: Iterable[tuple[Settings, Step]]) -> Iterator[tuple[Step, State, tuple[Effect, ...]]]:
     """Feed the recorded events through `step`; yield each recorded step with what the core makes of it now.
 
-    A `Started` begins a new life of the daemon.
+    A `Started` begins a new life of the daemon. Raises FlightError if the record does not begin with one.
     """
-    state = initial(settings)
-    for recorded in steps:
+    state: State | None = None
+    for settings, recorded in steps:
         if isinstance(recorded.event, events_module.Started):
             state = initial(settings)
+        if state is None:
+            raise FlightError("the record begins in mid-flight: it can be read, not replayed")
         state, effects = step(settings, state, recorded.event, recorded.at)
         yield recorded, state, effects
 
 
-def _steps(numbered: Iterator[tuple[int, str]]) -> Iterator[Step]:
-    for number, line in numbered:
-        try:
-            document = json.loads(line)
-            yield Step(
-                at=int(document["at"]),
-                event=_tagged(document["event"]),
-                before=str(document["before"]),
-                after=str(document["after"]),
-                effects=tuple(_tagged(effect) for effect in document["effects"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise FlightError(f"line {number}: {error}") from error
+def _step(document: dict[str, Any]) -> Step:
+    return Step(
+        at=int(document["at"]),
+        event=_tagged(document["event"]),
+        before=str(document["before"]),
+        after=str(document["after"]),
+        effects=tuple(_tagged(effect) for effect in document["effects"]),
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -153,7 +153,7 @@ def _read_timing(table: Table) -> Timing:
         initdead_ns=table.duration("initdead_ms", 200, 600_000, 10_000),
         lease_ns=table.duration("lease_ms", 1, 3_600_000, 4000),
         handover_ns=table.duration("handover_ms", 200, 300_000, 5000),
-        half_open_max_ns=table.duration("half_open_max_ms", 200, 600_000, 30_000),
+        half_open_max_ns=table.duration("half_open_max_ms", 200, 600_000, 5 * deadtime_ns // NS_PER_MS),
     )
     table.end()
     return timing

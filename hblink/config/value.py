@@ -113,9 +113,9 @@ def settings_of(config: Config, me: int) -> Settings:
 
     Readings, polls and their patience are those of the peer's device. What makes up a fencing slot (S4) must be the
     same on both nodes, else their slots overlap and they fence each other: the attempt is that of the slower device.
-    The skew allows for a path that fails one way first: the deaf node dates its last authentic frame up to a deadtime
-    earlier than the other, whose last frame may itself be a deadtime (echo_age_max) and one interval of the slowest
-    link old; never below the three seconds that the core assumes.
+    The skew allows for a path that fails one way first: the deaf node dates its last authentic frame up to
+    half_open_max and a deadtime (echo_age_max) earlier than the other, whose last frame may itself be one interval of
+    the slowest link and a deadtime old.
     """
     timing = config.timing
     fence = config.fence_of(1 - me)
@@ -131,7 +131,7 @@ def settings_of(config: Config, me: int) -> Settings:
         warntime_ns=timing.warntime_ns,
         initdead_ns=timing.initdead_ns,
         half_open_max_ns=timing.half_open_max_ns,
-        slot_skew_ns=max(3_000_000_000, 2 * timing.deadtime_ns + slowest_ns),
+        slot_skew_ns=timing.half_open_max_ns + 2 * timing.deadtime_ns + slowest_ns,
         lease_ns=timing.lease_ns,
         handover_ns=timing.handover_ns,
     )

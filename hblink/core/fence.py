@@ -35,11 +35,14 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
     state = turn.state
     attempt = state.attempt
     if attempt is not None and attempt.op_id == op_id:
-        wait = 0 if accepted else turn.settings.poll_interval_ns
-        turn.set(attempt=replace(attempt, op_id=None, accepted=accepted, offs=0, act_at=turn.now + wait))
+        wait = 0 if accepted else turn.settings.off_retry_ns
+        doubtful = attempt.doubtful or not accepted
+        turn.set(
+            attempt=replace(attempt, op_id=None, accepted=accepted, doubtful=doubtful, offs=0, act_at=turn.now + wait)
+        )
     elif state.power_on_op == op_id:
-        retry_at = None if accepted else turn.now + turn.settings.power_on_retry_ns
-        turn.set(power_on_op=None, power_on_at=retry_at)
+        again = not accepted and state.attempt is None
+        turn.set(power_on_op=None, power_on_at=turn.now + turn.settings.power_on_retry_ns if again else None)
 
 
 def void_readings(turn: Turn) -> None:
@@ -100,9 +103,9 @@ def pursue_check(turn: Turn) -> None:
 
 def _cause_is_gone(turn: Turn) -> bool:
     """Whether the reason for the attempt no longer stands: the peer is heard, or can be stopped after all."""
-    attempt = turn.state.attempt
+    attempt, advert = turn.state.attempt, turn.state.peer.advert
     assert attempt is not None
-    if attempt.cause is Reason.PEER_STOP_FAILED and turn.state.peer.stop_failed_at is not None:
+    if attempt.cause is Reason.PEER_STOP_FAILED and advert is not None and advert.stop_failed:
         return False
     return not is_silent(turn.settings, turn.state, turn.now)
 

@@ -38,6 +38,22 @@ def is_fresh(settings: Settings, state: State, now: int) -> bool:
     return fresh_at is not None and now < fresh_at + settings.deadtime_ns
 
 
+def stop_failed_stands(settings: Settings, state: State, now: int) -> bool:
+    """Whether the peer has been saying STOP_FAILED past its bound, and still does, knowing what this node is (S8).
+
+    Its newest frame must echo one that this node sent after it last released: of two nodes that could not stop, only
+    one can have that of the other.
+    """
+    peer = state.peer
+    return (
+        peer.advert is not None
+        and peer.advert.stop_failed
+        and peer.echo_sent_at > state.cleared_at
+        and peer.stop_failed_at is not None
+        and now >= peer.stop_failed_at + settings.stop_failed_fence_ns
+    )
+
+
 def slot_index(settings: Settings, state: State) -> int:
     """This node's place in the order of fencing (S4)."""
     if not holds_token(settings, state.epoch):
@@ -52,9 +68,10 @@ def slot_start(settings: Settings, state: State, now: int) -> int:
     count from about the same instant. A missed window is waited out.
     """
     peer = state.peer
-    reference = peer.fresh_floor_at
+    fresh_at = peer.fresh_floor_at if peer.fresh_at is None else peer.fresh_at
+    reference = fresh_at
     if peer.authentic_at is not None:
-        reference = min(peer.authentic_at, peer.fresh_floor_at + settings.half_open_max_ns)
+        reference = min(peer.authentic_at, fresh_at + settings.half_open_max_ns)
     first = reference + settings.deadtime_ns + slot_index(settings, state) * settings.slot_ns
     cycle = SLOTS * settings.slot_ns
     if now < first:
@@ -85,7 +102,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
     late = peer.half_open_at is None and peer.fresh_at is not None and now >= peer.fresh_at + settings.warntime_ns
     missing = (index for index, link in enumerate(state.links) if link.open is False)
     found: set[Alarm] = {Alarm(AlarmCode.LINK_MISSING.value, index) for index in missing}
-    settled_at = None if peer.adopted_at is None else peer.adopted_at + settings.deadtime_ns
+    settled_at = None if peer.fresh_since is None else peer.fresh_since + settings.deadtime_ns
     if fresh and not late and settled_at is not None and now >= settled_at:  # else it is not a link that is lost
         for index, link in enumerate(state.links):
             if not hears_on(settings, link, now):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hblink.core.effect import Answer, Exit, Release
 from hblink.core.fence import begin_check, pursue_attempt, pursue_check
-from hblink.core.liveness import is_fresh, is_silent, slot_start
+from hblink.core.liveness import is_fresh, is_silent, slot_start, stop_failed_stands
 from hblink.core.state import CheckPurpose, holds_token, veto
 from hblink.core.turn import (
     Turn,
@@ -49,6 +49,9 @@ def finish_release(turn: Turn) -> None:
     """Every stop succeeded, read back: the service is nowhere on this node."""
     became = turn.state.reason
     yields = turn.state.role is not Role.STARTING and became in _YIELD_REASONS
+    if turn.state.role is Role.HALTED:
+        # It said STOP_FAILED, so it may be under fence already: it accuses nobody until that would be over.
+        turn.set(listen_until=max(turn.state.listen_until, turn.now + turn.settings.slot_ns))
     become_standby(turn, became, yielded=yields)
 
 
@@ -123,6 +126,9 @@ def _act_idle(turn: Turn) -> bool:
     """STANDBY or BLOCKED: take back a yield, claim on a grant, or see what the silence of the peer allows."""
     settings, now = turn.settings, turn.now
     if turn.state.role is Role.BLOCKED and not is_silent(settings, turn.state, now):
+        heard_at = turn.state.peer.authentic_at
+        if heard_at is None or heard_at < turn.state.role_at:
+            return False  # it is this node that listens anew, after a hiccup
         become_standby(turn, Reason.WAITING_FOR_PEER)
         return True
     if turn.state.stop_by is not None:
@@ -137,8 +143,12 @@ def _act_idle(turn: Turn) -> bool:
     pursue_check(turn)
     if is_silent(settings, turn.state, now):
         return _act_alone(turn, forbidden)
-    since = turn.state.peer.stop_failed_at
-    if since is not None and now >= since + settings.stop_failed_fence_ns and settings.has_fence and forbidden is None:
+    if (
+        settings.has_fence
+        and forbidden is None
+        and turn.state.heard
+        and stop_failed_stands(turn.settings, turn.state, now)
+    ):
         become_fencing(turn, Reason.PEER_STOP_FAILED)
         return True
     _explain(turn, forbidden)

@@ -22,7 +22,7 @@ class PeerView:
 
     advert: Advert | None = None
     echo_sent_at: int = 0  # when I sent the sequence that `advert` echoes
-    adopted_at: int | None = None  # when the peer's present session was adopted
+    fresh_since: int | None = None  # when the present run of fresh frames of one session began
     fresh_at: int | None = None  # last fresh frame, in this life of the daemon
     fresh_floor_at: int = 0  # the later of `fresh_at`, the start and the last stall: HALF_OPEN may defer from here
     authentic_at: int | None = None  # last authentic frame in this kernel boot, fresh or not: the slots count from here
@@ -48,6 +48,7 @@ class Attempt:
     op_id: int | None = None  # what is being waited for
     commanded: bool = False  # an `off` has been sent: from here on its outcome may come late
     accepted: bool = False  # the device said yes
+    doubtful: bool = False  # an earlier `off` of this attempt was not accepted: it may still come late
     offs: int = 0  # OFF readings in a row since
     act_at: int | None = None  # when to send the next command or reading
 

@@ -152,18 +152,21 @@ def _start(turn: Turn, memory: Memory) -> None:
 
 
 def _stall(turn: Turn, late_ns: int) -> None:
-    """Drop the service before anything is read, forget what is no longer known, accuse nobody (S7, I6)."""
+    """Accuse nobody for a while (I6); after a long pause drop the service before anything is read (S7).
+
+    However short the pause was, what came in meanwhile may be lost: the silence before it proves nothing any more.
+    """
     settings, now = turn.settings, turn.now
-    if late_ns < settings.deadtime_ns:
+    turn.set(listen_until=max(turn.state.listen_until, now + settings.deadtime_ns), confirmed_until=None)
+    if turn.state.role is Role.FENCING:
+        become_standby(turn, Reason.STALL)
+    if late_ns < settings.release_late_ns:
         return
-    listen_until = max(turn.state.listen_until, now + settings.deadtime_ns)
-    turn.set(listen_until=listen_until, cleared_at=now, confirmed_until=None)
+    turn.set(cleared_at=now)
     turn.set_peer(advert=None, fresh_floor_at=now)
     drop_check(turn, Reason.STALL)
     if turn.state.role in OWNING:
         become_yielding(turn, Reason.STALL)
-    elif turn.state.role is Role.FENCING:
-        become_standby(turn, Reason.STALL)
 
 
 def _authentic(turn: Turn) -> None:
@@ -186,13 +189,14 @@ def _half_open(turn: Turn) -> None:
 def _beat(turn: Turn, beat: PeerBeat) -> None:
     now = turn.now
     _authentic(turn)
+    anew = beat.adopted or not is_fresh(turn.settings, turn.state, now)
     links = list(turn.state.links)
     links[beat.link] = replace(links[beat.link], heard_at=now)
     listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
     turn.set(heard=True, links=tuple(links), power_on_at=None, listen_until=listen_until)
     turn.set_peer(fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None)
-    if beat.adopted or turn.state.peer.adopted_at is None:
-        turn.set_peer(advert=None, adopted_at=now, hears=0, stop_failed_at=None)
+    if anew:
+        turn.set_peer(advert=None, fresh_since=now, hears=0, stop_failed_at=None)
     if not beat.newest:
         return
     turn.set_peer(advert=beat.advert, echo_sent_at=beat.echo_sent_at)
@@ -335,7 +339,7 @@ def _deadlines(settings: Settings, state: State, now: int) -> Iterator[int]:
     for since, wait in (
         (peer.fresh_at, settings.deadtime_ns),
         (peer.fresh_at, settings.warntime_ns),
-        (peer.adopted_at, settings.deadtime_ns),
+        (peer.fresh_since, settings.deadtime_ns),
         (peer.half_open_at, settings.warntime_ns),
         (peer.stop_failed_at, settings.stop_failed_fence_ns),
         (peer.authentic_at, settings.lease_ns + settings.lease_margin_ns),

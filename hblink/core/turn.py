@@ -92,13 +92,15 @@ def become_fencing(turn: Turn, cause: Reason) -> None:
     drop_check(turn, Reason.BUSY)
     op_id = turn.op()
     attempt = Attempt(cause, deadline_at=turn.now + turn.settings.fence_attempt_ns, op_id=op_id, commanded=True)
-    turn._enter(Role.FENCING, cause, attempt=attempt)
+    turn._enter(Role.FENCING, cause, attempt=attempt, power_on_at=None)
     turn.emit(PowerOff(op_id))
 
 
 def become_claiming(turn: Turn, grant: Grant) -> None:
     """Use `grant`: a new epoch and role CLAIMING in the step that found it, before any effect (S2)."""
     drop_check(turn, Reason.NOT_BLOCKED)
+    if turn.state.attempt is not None and turn.state.attempt.doubtful:
+        turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
     op_id = turn.op()
     turn._enter(
         Role.CLAIMING,
@@ -127,7 +129,7 @@ def become_yielding(turn: Turn, reason: Reason) -> None:
     """Stop the service. Only a stall leaves the last grant standing (S7)."""
     op_id = turn.op()
     grant = turn.state.grant if reason is Reason.STALL else None
-    turn._enter(Role.YIELDING, reason, service_op=op_id, grant=grant, power_on_at=turn.state.power_on_at)
+    turn._enter(Role.YIELDING, reason, service_op=op_id, grant=grant)
     turn.emit(Release(op_id))
 
 

@@ -145,7 +145,8 @@ class Settings:
 
     `fence_attempt_ns` bounds one whole attempt (off, and OFF read twice); `fence_latency_ns` is the longest time after
     which a command of unknown outcome may still take effect; `slot_skew_ns` is how far apart the two nodes may date
-    their last authentic frame.
+    their last authentic frame, which is more than half_open_max: on a path that fails one way first, one node goes on
+    hearing frames that prove nothing for that long.
     """
 
     me: int
@@ -157,12 +158,13 @@ class Settings:
     deadtime_ns: int = 1000 * MS
     warntime_ns: int = 500 * MS
     initdead_ns: int = 10 * SECOND
-    half_open_max_ns: int = 30 * SECOND
+    half_open_max_ns: int = 5 * SECOND
     off_interval_ns: int = 1 * SECOND  # between the two OFF readings
-    poll_interval_ns: int = 500 * MS  # between readings that did not say OFF, and repeated commands
+    poll_interval_ns: int = 500 * MS  # between readings that did not say OFF
+    off_retry_ns: int = 2 * SECOND  # between commands that were not accepted
     fence_attempt_ns: int = 20 * SECOND
     fence_latency_ns: int = 60 * SECOND
-    slot_skew_ns: int = 3 * SECOND
+    slot_skew_ns: int = 8 * SECOND
     inert_retry_ns: int = 30 * SECOND
     power_on_retry_ns: int = 30 * SECOND
     lease_ns: int = 4 * SECOND
@@ -182,13 +184,22 @@ class Settings:
 
     @property
     def slot_ns(self) -> int:
-        """Length of a fencing slot (S4): detection skew + stall limit + the BMC's worst off."""
-        return self.slot_skew_ns + self.deadtime_ns + self.fence_attempt_ns
+        """Length of a fencing slot (S4): detection skew + the latest start + the BMC's worst off."""
+        return self.slot_skew_ns + self.slot_window_ns + self.fence_attempt_ns
 
     @property
     def slot_window_ns(self) -> int:
-        """How late into a slot an attempt may still begin without reaching into the next one."""
-        return self.deadtime_ns
+        """How late into a slot an attempt may still begin: a node that hiccups at detection listens that long again."""
+        return 2 * self.deadtime_ns
+
+    @property
+    def release_late_ns(self) -> int:
+        """How late a loop must be to drop the service (S7).
+
+        A pause is seen short by up to one tick, since only the part after a due timer is proof; a tick is at most a
+        third of deadtime. So every pause of deadtime counts.
+        """
+        return self.deadtime_ns * 2 // 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ from hblink.loop import Loop, Timer
 from hblink.session import Identity, LinkTiming, Session
 from hblink.vip.keeper import Vip
 
+# A loop that is late by this share of deadtime is told to the core. Small, because a pause is seen short by up to a
+# tick, and the silence that it adds to begins up to a tick before it.
+STALL_SHARE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Identification:
@@ -155,7 +159,7 @@ class Daemon:
         control = ControlServer(self.loop, control_path, self.config.socket_group, self._on_request)
         name = self.config.nodes[self.who.me]
         self.log(Priority.NOTICE, f"hblink {self.who.version} starts", now, node=name, peer=self._peer_name())
-        self.loop.stall_limit_ns = self.settings.deadtime_ns
+        self.loop.stall_limit_ns = self.settings.deadtime_ns // STALL_SHARE
         self.loop.on_stall = self._on_stall
         self.loop.on_lateness = self.account.note_lateness
         memory = self.memory.load()

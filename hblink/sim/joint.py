@@ -226,7 +226,7 @@ class Cores:
             if peer.advert is None
             else replace(peer.advert, fence_ready=False, run_ever=False, dual_seen=False),
             echo_sent_at=CLEARED_AT + 1 if after else CLEARED_AT,
-            adopted_at=None if peer.adopted_at is None else 0,
+            fresh_since=None if peer.fresh_since is None else 0,
             fresh_at=peer.fresh_at if fresh else None,
             fresh_floor_at=floor_at,
             authentic_at=peer.authentic_at,

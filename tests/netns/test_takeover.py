@@ -36,10 +36,9 @@ def lives(record: Path) -> list[list[str]]:
 
 def assert_replays(lines: list[str]) -> list[str]:
     """Feed a life through the core again: the same roles and effects come out. Return the roles in their order."""
-    settings, steps = flight.read(lines)
     roles = ["starting"]
     count = 0
-    for recorded, state, effects in flight.replay(settings, steps):
+    for recorded, state, effects in flight.replay(flight.read(lines)):
         assert (state.role.value, effects) == (recorded.after, recorded.effects), recorded
         assert count > 0 or isinstance(recorded.event, Started)
         roles.append(recorded.after)

@@ -39,21 +39,23 @@ def sample(cls: type) -> typing.Any:
 def test_every_event_comes_back_equal(cls: type) -> None:
     state = initial(SETTINGS)
     line = step_line(1, sample(cls), state, state, ())
-    _, steps = read([head_line(SETTINGS, "alpha", "1"), line])
-    assert next(steps).event == sample(cls)
+    [(_, step)] = read([head_line(SETTINGS, "alpha", "1"), line])
+    assert step.event == sample(cls)
 
 
 @pytest.mark.parametrize("cls", typing.get_args(effect.Effect), ids=lambda cls: cls.__name__)
 def test_every_effect_comes_back_equal(cls: type) -> None:
     state = initial(SETTINGS)
     line = step_line(1, event.Woke(), state, state, (sample(cls),))
-    _, steps = read([head_line(SETTINGS, "alpha", "1"), line])
-    assert next(steps).effects == (sample(cls),)
+    [(_, step)] = read([head_line(SETTINGS, "alpha", "1"), line])
+    assert step.effects == (sample(cls),)
 
 
 def test_settings_come_back_equal() -> None:
     settings = replace(SETTINGS, me=1, deadtime_ns=7, guarantee=SETTINGS.guarantee)
-    assert read([head_line(settings, "alpha", "1")])[0] == settings
+    state = initial(settings)
+    line = step_line(1, event.Woke(), state, state, ())
+    assert [found for found, _ in read([head_line(settings, "alpha", "1"), line])] == [settings]
 
 
 def test_a_record_replays_to_the_same_effects() -> None:
@@ -71,8 +73,7 @@ def test_a_record_replays_to_the_same_effects() -> None:
         state, effects = step(SETTINGS, state, happened, at)
         lines.append(step_line(at, happened, before, state, effects))
     assert state.role is Role.ACTIVE
-    settings, steps = read(lines)
-    replayed = list(replay(settings, steps))
+    replayed = list(replay(read(lines)))
     assert [again for _, _, again in replayed] == [recorded.effects for recorded, _, _ in replayed]
     assert replayed[-1][1] == state
 
@@ -87,11 +88,32 @@ def test_a_record_replays_to_the_same_effects() -> None:
     ],
 )
 def test_a_bad_line_is_named(line: str, message: str) -> None:
-    _, steps = read([head_line(SETTINGS, "alpha", "1"), line])
+    head = head_line(SETTINGS, "alpha", "1")
     with pytest.raises(FlightError, match=message):
-        next(steps)
+        list(read([head, line, head]))
 
 
-def test_a_bad_head_is_named() -> None:
+@pytest.mark.parametrize("head", ["not json", "{}", '{"flight":1,"settings":{}}'])
+def test_a_bad_head_is_named(head: str) -> None:
     with pytest.raises(FlightError, match="line 1"):
-        read(["not json"])
+        list(read([head]))
+
+
+def life(**settings: int) -> list[str]:
+    own = replace(SETTINGS, **settings)
+    before = initial(own)
+    after, effects = step(own, before, event.Started(Memory()), 10 * SECOND)
+    return [head_line(own, "alpha", "1"), step_line(10 * SECOND, event.Started(Memory()), before, after, effects)]
+
+
+def test_a_file_holds_several_lives_and_a_torn_last_line() -> None:
+    lines = [*life(), *life(me=1)]
+    assert [settings.me for settings, _ in read([*lines, lines[1][:40]])] == [0, 1]
+    assert len(list(replay(read(lines)))) == 2
+
+
+def test_a_record_that_begins_in_mid_flight_is_not_replayed() -> None:
+    state = initial(SETTINGS)
+    line = step_line(1, event.Woke(), state, state, ())
+    with pytest.raises(FlightError, match="mid-flight"):
+        list(replay(read([head_line(SETTINGS, "alpha", "1"), line])))
