@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from hblink.cli.check import add_file, print_problems
 from hblink.cli.terminal import CONFIGURATION, NOT_GOOD
 from hblink.config import ConfigError
 from hblink.control import ControlError
+from hblink.process import PATH
 
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -21,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not __debug__:
         print("hblink: does not run under python -O: its assertions are part of its safety", file=sys.stderr)
         return NOT_GOOD
+    os.environ["PATH"] = PATH  # before the import: old versions of pyroute2 run programs from it when imported
     from hblink.daemon import run_daemon
 
     try:

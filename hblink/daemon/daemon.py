@@ -18,7 +18,7 @@ from hblink_wire import Keyring, Reject, Rejected
 
 from hblink.alarm import AlarmHook
 from hblink.config import Config, settings_of
-from hblink.control.server import ControlServer, Request
+from hblink.control.server import ControlServer
 from hblink.core.effect import (
     Activate,
     Answer,
@@ -34,7 +34,6 @@ from hblink.core.effect import (
     Remember,
 )
 from hblink.core.event import (
-    ConfirmRequested,
     Event,
     FenceReadinessChanged,
     PowerCommanded,
@@ -43,18 +42,18 @@ from hblink.core.event import (
     ShutdownRequested,
     Stalled,
     Started,
-    SwitchoverRequested,
     Woke,
 )
 from hblink.core.invariant import InvariantViolated
 from hblink.core.state import State, advertise, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import Advert, Alarm, Power, Reason, Role
+from hblink.core.value import Advert, Alarm, Power, Role
 from hblink.daemon.account import Account
 from hblink.daemon.flightlog import FlightLog
 from hblink.daemon.heartbeat import Heartbeat
 from hblink.daemon.journal import Journal, Priority
 from hblink.daemon.memory import MemoryFile
+from hblink.daemon.operator import OperatorDesk
 from hblink.daemon.report import status_document
 from hblink.daemon.service import Service
 from hblink.fencing.fence import Fence, FenceRecord
@@ -108,8 +107,6 @@ class Daemon:
         self._events: deque[Event] = deque()
         self._stepping = False
         self._wake: Timer | None = None
-        self._requests: dict[int, Request] = {}
-        self._next_request = 1
         self._exit_status: int | None = None
         now = loop.now()
         timing = config.timing
@@ -144,6 +141,8 @@ class Daemon:
             on_note=lambda text, at: self.log(Priority.WARNING, text, at),
         )
         self.fence = self._make_fence()
+        names = (config.nodes[who.me], config.nodes[1 - who.me])
+        self._desk = OperatorDesk(names, journal, feed=self.feed, status=lambda at: status_document(self, at))
         self.alarms = AlarmHook(
             loop,
             config.alarm_command,
@@ -156,7 +155,7 @@ class Daemon:
         """Serve until the service is handed over or an invariant breaks; return the exit status."""
         now = self.loop.now()
         # Before anything is touched: its lock keeps a second daemon from stopping the service of the first.
-        control = ControlServer(self.loop, control_path, self.config.socket_group, self._on_request)
+        control = ControlServer(self.loop, control_path, self.config.socket_group, self._desk.handle)
         name = self.config.nodes[self.who.me]
         self.log(Priority.NOTICE, f"hblink {self.who.version} starts", now, node=name, peer=self._peer_name())
         self.loop.stall_limit_ns = self.settings.deadtime_ns // STALL_SHARE
@@ -279,7 +278,7 @@ class Daemon:
             case ClearAlarm():
                 self._on_alarm(effect.alarm, "cleared", now)
             case Answer():
-                self._answer(effect, now)
+                self._desk.answer(effect, now)
             case Exit():
                 self._exit_status = 0
             case _:
@@ -377,43 +376,6 @@ class Daemon:
 
     def _peer_name(self) -> str:
         return self.config.nodes[1 - self.who.me]
-
-    # Operators
-
-    def _on_request(self, request: Request, now: int) -> None:
-        match request.command:
-            case "status":
-                request.answer({"ok": True, "status": status_document(self, now)})
-            case "switchover":
-                self.feed(SwitchoverRequested(self._keep(request)))
-            case "fence_confirm":
-                self._confirm(request, now)
-            case _:
-                request.answer({"ok": False, "error": f"there is no command {request.command}"})
-
-    def _confirm(self, request: Request, now: int) -> None:
-        """The operator's word must name the peer, so that a habit typed at the wrong console does nothing."""
-        if request.argument.get("node") != self._peer_name():
-            text = f"this is {self.config.nodes[self.who.me]}; its peer is {self._peer_name()}"
-            request.answer({"ok": False, "reason": "wrong_node", "error": text})
-            return
-        self.log(Priority.CRITICAL, "operator confirms that the peer is off", now, uid=request.credentials.uid)
-        self.feed(ConfirmRequested(self._keep(request)))
-
-    def _keep(self, request: Request) -> int:
-        number = self._next_request
-        self._next_request += 1
-        self._requests[number] = request
-        return number
-
-    def _answer(self, answer: Answer, now: int) -> None:
-        request = self._requests.pop(answer.request, None)
-        priority = Priority.NOTICE if answer.ok else Priority.WARNING
-        name = "request" if request is None else request.command
-        self.log(priority, f"{name}: {'done' if answer.ok else 'refused'}", now, reason=answer.reason.value)
-        if request is not None:
-            reason = None if answer.reason is Reason.NONE else answer.reason.value
-            request.answer({"ok": answer.ok, "reason": reason})
 
 
 def kernel_boot_id() -> str:

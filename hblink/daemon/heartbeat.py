@@ -43,6 +43,7 @@ class Channel:
     sent: int = 0
     received: int = 0
     told: set[str] = field(default_factory=set)  # reject reasons that have been logged
+    mid_frame: bool = False  # a serial line was just opened: what comes first may be the rest of a frame
 
 
 class Heartbeat:
@@ -127,6 +128,7 @@ class Heartbeat:
         channel.complaint = ""
         if channel.deframer is not None:
             channel.deframer = Deframer()  # what was begun before the gap must not be joined to what comes after it
+            channel.mid_frame = True
         self._on_event(LinkOpened(channel.index), now)
 
     def _on_closed(self, channel: Channel, reason: str, now: int) -> None:
@@ -173,9 +175,11 @@ class Heartbeat:
         for block in channel.deframer.feed(data):
             if isinstance(block, Rejected):
                 self.session.count(channel.index, block)
-                self._reject(channel, block, now)
+                if not channel.mid_frame:
+                    self._reject(channel, block, now)
             else:
                 self._receive(channel, block, now)
+            channel.mid_frame = False
 
     def _receive(self, channel: Channel, data: bytes, now: int) -> None:
         received: Received = self.session.receive(channel.index, data, now)

@@ -45,8 +45,6 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     config = load(config_path)
     me = node_index(config, config_path.parent, socket.gethostname())
     ring = _read_secrets(config)
-    # Programs that the libraries or this daemon run are looked up in the system's directories only.
-    os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     path = socket_path(environment)
     runtime = path.parent
     state_directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]

@@ -30,7 +30,7 @@ class FenceReason(Enum):
     NO_SESSION = "no_session"  # every session slot of the device is taken
     BAD_ANSWER = "bad_answer"  # it said something else
     BUSY = "busy"  # refused here: another command is under way
-    CANCELLED = "cancelled"  # killed here, for something more urgent or at the end of the daemon
+    CANCELLED = "cancelled"  # killed here: something more urgent came, it was no longer wanted, or the daemon ends
 
 
 @dataclass(frozen=True, slots=True)

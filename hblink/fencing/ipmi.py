@@ -124,7 +124,7 @@ def judge(finished: Finished, wanted: re.Pattern[str]) -> Outcome:
         return Outcome(reason, _one_line(detail), said, finished.elapsed_ns)
 
     if finished.killed:
-        return outcome(FenceReason.CANCELLED, "killed for something more urgent")
+        return outcome(FenceReason.CANCELLED, "ended before it had answered")
     if finished.error is not None and not finished.timed_out:
         return outcome(FenceReason.NO_PROGRAM, finished.error)
     if finished.timed_out:
