@@ -50,6 +50,7 @@ class Loop:
         self._order = itertools.count()
         self._running = False
         self._stall_told_at = 0
+        self.checked_at = clock()  # when lateness was last looked at: before the callback that runs now
         self.stall_limit_ns = stall_limit_ns
         self.on_stall: Callable[[int, int], None] | None = None
         self.on_lateness: Callable[[int], None] | None = None
@@ -57,6 +58,15 @@ class Loop:
     def now(self) -> int:
         """The loop's clock."""
         return self._clock()
+
+    def check(self) -> None:
+        """Tell of a stall within the callback that runs now: its caller is about to judge what time it is."""
+        now = self._clock()
+        late_ns = now - self.checked_at
+        self.checked_at = now
+        if late_ns > self.stall_limit_ns and self.on_stall is not None:
+            self._stall_told_at = now
+            self.on_stall(late_ns, now)
 
     def watch(self, fd: int, callback: Callback) -> None:
         """Call `callback(now)` whenever `fd` is readable. The descriptor must be non-blocking."""
@@ -111,6 +121,7 @@ class Loop:
     def _checked_now(self) -> int:
         """Read the clock; if the earliest timer is long overdue, say so, once, before anything else happens."""
         now = self._clock()
+        self.checked_at = now
         deadline = self._next_deadline()
         if deadline is not None and self.on_stall is not None:
             late_ns = now - max(deadline, self._stall_told_at)
@@ -124,7 +135,7 @@ class Loop:
         due_before = self._checked_now()
         ran = False
         while (deadline := self._next_deadline()) is not None and deadline <= due_before:
-            now = self._clock()
+            now = self._checked_now()
             if ran and now - looked_at > LATE_NS:
                 return
             ran = True

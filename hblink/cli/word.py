@@ -42,7 +42,7 @@ ALARM = {
     "link_in_down": "nothing acceptable comes in",
     "link_out_down": "the peer does not accept what is sent",
     "link_missing": "could not be opened",
-    "degraded": "a link is down; the pair still has more than one",
+    "degraded": "a link is down",
     "jeopardy": "one link left",
     "peer_lost": "the peer is lost",
     "peer_late": "the peer is late",

@@ -11,7 +11,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from hblink.config.document import Problem
-from hblink.core.value import Guarantee, Settings
+from hblink.core.value import MEMORY_GRAIN_NS, Guarantee, Settings
 
 PORT = 1694  # UDP; of Linux-HA's well-known 694, and above 1024
 
@@ -115,7 +115,7 @@ def settings_of(config: Config, me: int) -> Settings:
     same on both nodes, else their slots overlap and they fence each other: the attempt is that of the slower device.
     The skew allows for a path that fails one way first: the deaf node dates its last authentic frame up to
     half_open_max and a deadtime (echo_age_max) earlier than the other, whose last frame may itself be one interval of
-    the slowest link and a deadtime old.
+    the slowest link and a deadtime old. After a restart that instant is known to a second.
     """
     timing = config.timing
     fence = config.fence_of(1 - me)
@@ -131,7 +131,7 @@ def settings_of(config: Config, me: int) -> Settings:
         warntime_ns=timing.warntime_ns,
         initdead_ns=timing.initdead_ns,
         half_open_max_ns=timing.half_open_max_ns,
-        slot_skew_ns=timing.half_open_max_ns + 2 * timing.deadtime_ns + slowest_ns,
+        slot_skew_ns=timing.half_open_max_ns + 2 * timing.deadtime_ns + slowest_ns + MEMORY_GRAIN_NS,
         lease_ns=timing.lease_ns,
         handover_ns=timing.handover_ns,
     )

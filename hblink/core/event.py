@@ -92,6 +92,11 @@ class ActivationFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLost:
+    """The service that ran here does not any more, and could not be put right after several tries."""
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """Nothing of the service runs here, read back from the kernel."""
 
@@ -152,6 +157,7 @@ Event = (
     | FenceReadinessChanged
     | Activated
     | ActivationFailed
+    | ServiceLost
     | Released
     | ReleaseFailed
     | PowerRead

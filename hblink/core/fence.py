@@ -35,10 +35,20 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
     state = turn.state
     attempt = state.attempt
     if attempt is not None and attempt.op_id == op_id:
+        if attempt.cause is Reason.START_ALONE and not accepted:
+            _end_start_alone(turn, Reason.INERT_PEER_UNKNOWN)
+            return
         wait = 0 if accepted else turn.settings.off_retry_ns
         doubtful = attempt.doubtful or not accepted
         turn.set(
-            attempt=replace(attempt, op_id=None, accepted=accepted, doubtful=doubtful, offs=0, act_at=turn.now + wait)
+            attempt=replace(
+                attempt,
+                op_id=None,
+                accepted=accepted,
+                doubtful=doubtful,
+                offs=0,
+                act_at=max(turn.now + wait, state.listen_until),
+            )
         )
     elif state.power_on_op == op_id:
         again = not accepted and state.attempt is None
@@ -53,6 +63,23 @@ def void_readings(turn: Turn) -> None:
     turn.set(confirmed_until=None)
 
 
+def suspend_attempt(turn: Turn) -> None:
+    """The node has hiccuped after the decision: nothing is read or sent before it has listened again (I6)."""
+    state = turn.state
+    attempt = state.attempt
+    if attempt is None:
+        return
+    waits_for_off = attempt.op_id is not None and not attempt.accepted
+    turn.set(
+        attempt=replace(
+            attempt,
+            op_id=attempt.op_id if waits_for_off else None,
+            offs=0,
+            act_at=None if waits_for_off else max(attempt.act_at or 0, state.listen_until),
+        )
+    )
+
+
 def pursue_attempt(turn: Turn) -> bool:
     """Do what is due in the attempt; returns whether the role changed."""
     state, now = turn.state, turn.now
@@ -64,10 +91,8 @@ def pursue_attempt(turn: Turn) -> bool:
         return True
     if now >= attempt.deadline_at:
         if attempt.cause is Reason.PEER_STOP_FAILED:
-            turn.set_peer(stop_failed_at=now)  # try again after another such wait
-            become_standby(turn, Reason.FENCE_FAILED)
-        else:
-            become_blocked(turn, veto(state, now) or Reason.FENCE_FAILED)
+            turn.set(check_retry_at=now + turn.settings.inert_retry_ns)  # no slot times these attempts
+        become_blocked(turn, veto(state, now) or Reason.FENCE_FAILED)
         return True
     if attempt.act_at is not None and now >= attempt.act_at:
         op_id = turn.op()
@@ -107,13 +132,18 @@ def _cause_is_gone(turn: Turn) -> bool:
     assert attempt is not None
     if attempt.cause is Reason.PEER_STOP_FAILED and advert is not None and advert.stop_failed:
         return False
-    return not is_silent(turn.settings, turn.state, turn.now)
+    heard_at = turn.state.peer.authentic_at
+    heard = heard_at is not None and heard_at >= attempt.began_at
+    return heard and not is_silent(turn.settings, turn.state, turn.now)
 
 
 def _attempt_read(turn: Turn, power: Power) -> None:
     attempt = turn.state.attempt
     assert attempt is not None
     settings, now = turn.settings, turn.now
+    if attempt.cause is Reason.START_ALONE and power is not Power.OFF:
+        _end_start_alone(turn, _inert_reason(power))
+        return
     offs = attempt.offs + 1 if power is Power.OFF else 0
     if offs >= OFFS_NEEDED:
         if veto(turn.state, now) is None and not _cause_is_gone(turn):
@@ -124,11 +154,21 @@ def _attempt_read(turn: Turn, power: Power) -> None:
     turn.set(attempt=replace(attempt, op_id=None, offs=offs, act_at=now + wait))
 
 
+def _inert_reason(power: Power) -> Reason:
+    return Reason.INERT_PEER_ON if power is Power.ON else Reason.INERT_PEER_UNKNOWN
+
+
+def _end_start_alone(turn: Turn, reason: Reason) -> None:
+    """Whatever is not OFF ends it, also in the middle: the next try begins with readings again (S5)."""
+    turn.set(check_retry_at=turn.now + turn.settings.inert_retry_ns)
+    become_blocked(turn, reason)
+
+
 def _start_alone_read(turn: Turn, check: Check, power: Power) -> None:
     """S5: ON or unknown ends the attempt before any command was sent; OFF twice is followed by a whole attempt."""
     if power is not Power.OFF:
-        turn.set(check=None, check_retry_at=turn.now + turn.settings.inert_retry_ns)
-        become_blocked(turn, Reason.INERT_PEER_ON if power is Power.ON else Reason.INERT_PEER_UNKNOWN)
+        turn.set(check=None)
+        _end_start_alone(turn, _inert_reason(power))
     elif check.offs + 1 < OFFS_NEEDED:
         turn.set(check=replace(check, op_id=None, offs=check.offs + 1, act_at=turn.now + turn.settings.off_interval_ns))
     elif veto(turn.state, turn.now) is None:

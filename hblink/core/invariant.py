@@ -30,6 +30,7 @@ def violation(settings: Settings, state: State) -> str | None:
             state.yielded and state.role not in (Role.STANDBY, Role.BLOCKED, Role.FENCING),
             f"I7: says YIELDED in role {state.role.value}",
         ),
+        (state.yielded and state.grant is not None, "S8: has promised not to claim, and keeps a grant"),
         (state.yielded and not holds_token(settings, state.epoch), "S2: yields what it does not hold"),
         ((state.attempt is not None) != (state.role is Role.FENCING), "an attempt exists exactly in role FENCING"),
         (

@@ -19,6 +19,7 @@ from hblink.core.turn import (
     become_halted,
     become_standby,
     become_yielding,
+    say_yielded,
 )
 from hblink.core.value import OWNING, Grant, Guarantee, Reason, Role
 
@@ -49,9 +50,11 @@ def finish_release(turn: Turn) -> None:
     """Every stop succeeded, read back: the service is nowhere on this node."""
     became = turn.state.reason
     yields = turn.state.role is not Role.STARTING and became in _YIELD_REASONS
-    if turn.state.role is Role.HALTED:
-        # It said STOP_FAILED, so it may be under fence already: it accuses nobody until that would be over.
-        turn.set(listen_until=max(turn.state.listen_until, turn.now + turn.settings.slot_ns))
+    # Stopping may have kept this node from listening. And one that said STOP_FAILED may be under fence already: it
+    # accuses nobody until that would be over.
+    halted = turn.state.role is Role.HALTED
+    listen_ns = turn.settings.slot_ns if halted else turn.settings.deadtime_ns
+    turn.set(listen_until=max(turn.state.listen_until, turn.now + listen_ns))
     become_standby(turn, became, yielded=yields)
 
 
@@ -126,6 +129,8 @@ def _act_idle(turn: Turn) -> bool:
     """STANDBY or BLOCKED: take back a yield, claim on a grant, or see what the silence of the peer allows."""
     settings, now = turn.settings, turn.now
     if turn.state.role is Role.BLOCKED and not is_silent(settings, turn.state, now):
+        if stop_failed_stands(settings, turn.state, now):
+            return _act_on_stop_failed(turn)
         heard_at = turn.state.peer.authentic_at
         if heard_at is None or heard_at < turn.state.role_at:
             return False  # it is this node that listens anew, after a hiccup
@@ -143,16 +148,25 @@ def _act_idle(turn: Turn) -> bool:
     pursue_check(turn)
     if is_silent(settings, turn.state, now):
         return _act_alone(turn, forbidden)
-    if (
-        settings.has_fence
-        and forbidden is None
-        and turn.state.heard
-        and stop_failed_stands(turn.settings, turn.state, now)
-    ):
-        become_fencing(turn, Reason.PEER_STOP_FAILED)
-        return True
+    if stop_failed_stands(settings, turn.state, now):
+        return _act_on_stop_failed(turn)
     _explain(turn, forbidden)
     return False
+
+
+def _act_on_stop_failed(turn: Turn) -> bool:
+    """The peer is heard and cannot stop what it runs: fence it, else say that nobody serves (S8)."""
+    state, now = turn.state, turn.now
+    forbidden = veto(state, now)
+    if forbidden is not None:
+        return _block(turn, forbidden)
+    if not turn.settings.has_fence:
+        return _block(turn, Reason.NO_FENCE_DEVICE)
+    if state.check_retry_at is not None and now < state.check_retry_at:
+        return _block(turn, Reason.FENCE_FAILED)
+    turn.set(check_retry_at=None)
+    become_fencing(turn, Reason.PEER_STOP_FAILED)
+    return True
 
 
 def _grant(turn: Turn) -> Grant | None:
@@ -183,7 +197,7 @@ def _keep_yield(turn: Turn) -> None:
     if state.yielded and not forbidden and now >= state.yielded_at + settings.handover_ns:
         turn.set(yielded=False, cleared_at=now)
     elif token and not state.yielded and forbidden:
-        turn.set(yielded=True, yielded_at=now)
+        say_yielded(turn)
 
 
 def _act_alone(turn: Turn, forbidden: Reason | None) -> bool:
@@ -193,7 +207,8 @@ def _act_alone(turn: Turn, forbidden: Reason | None) -> bool:
         return False
     if not state.heard:
         return _act_inert(turn, forbidden)
-    if settings.guarantee is Guarantee.AT_LEAST_ONE and state.role is Role.BLOCKED and forbidden is None:
+    tried = state.role is Role.BLOCKED and state.reason in (Reason.FENCE_FAILED, Reason.NO_FENCE_DEVICE)
+    if settings.guarantee is Guarantee.AT_LEAST_ONE and tried and forbidden is None:
         authentic_at = state.peer.authentic_at
         wait = settings.lease_ns + settings.lease_margin_ns
         if authentic_at is not None and now >= authentic_at + wait:
@@ -206,7 +221,7 @@ def _act_alone(turn: Turn, forbidden: Reason | None) -> bool:
     if now >= slot_start(settings, state, now):
         become_fencing(turn, Reason.PEER_SILENT)
         return True
-    if state.role is Role.STANDBY:
+    if state.reason is not Reason.FENCE_FAILED:  # which says more, until the next attempt
         _say(turn, Reason.WAITING_FOR_SLOT)
     return False
 
@@ -262,7 +277,7 @@ def _leave(turn: Turn) -> None:
     assert state.stop_by is not None
     token = holds_token(settings, state.epoch)
     if token and not state.yielded and peer_is_ready(turn):
-        turn.set(yielded=True, yielded_at=now)
+        say_yielded(turn)
     if not token or not peer_is_ready(turn) or now >= state.stop_by:
         _exit(turn)
 

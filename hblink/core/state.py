@@ -44,6 +44,7 @@ class Attempt:
     """One attempt to power the peer off and to see it off twice (S3); it exists exactly in role FENCING."""
 
     cause: Reason
+    began_at: int
     deadline_at: int
     op_id: int | None = None  # what is being waited for
     commanded: bool = False  # an `off` has been sent: from here on its outcome may come late
@@ -104,7 +105,7 @@ class State:
     links: tuple[LinkView, ...] = ()
     attempt: Attempt | None = None
     check: Check | None = None
-    check_retry_at: int | None = None
+    check_retry_at: int | None = None  # no reading or attempt that no slot times before this
     confirmed_until: int | None = None  # S16: an unused operator's confirmation
     outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
     power_on_at: int | None = None  # S3: the `on` that repairs a late or mutual `off`
@@ -131,8 +132,7 @@ def initial(settings: Settings) -> State:
 
 def holds_token(settings: Settings, epoch: int) -> bool:
     """Whether this node holds the right to claim, going by `epoch` (S2)."""
-    holder = owner(epoch)
-    return (settings.preferred if holder is None else holder) == settings.me
+    return owner(epoch) == settings.me
 
 
 def veto(state: State, now: int) -> Reason | None:

@@ -26,6 +26,7 @@ from hblink.core.event import (
     Released,
     ReleaseFailed,
     ServiceCarrierChanged,
+    ServiceLost,
     ShutdownRequested,
     Stalled,
     Started,
@@ -38,6 +39,7 @@ from hblink.core.fence import (
     on_power_commanded,
     on_power_read,
     pursue_power_on,
+    suspend_attempt,
     void_readings,
 )
 from hblink.core.invariant import InvariantViolated, check_invariants
@@ -51,10 +53,8 @@ from hblink.core.turn import (
     become_yielding,
     drop_check,
 )
-from hblink.core.value import EPOCH_MAX, OWNING, SECOND, Advert, Memory, Reason, Role, Settings, next_epoch
+from hblink.core.value import EPOCH_MAX, MEMORY_GRAIN_NS, OWNING, Advert, Memory, Reason, Role, Settings, next_epoch
 
-# The slot reference moves with every frame; it is written down again when it has moved this far.
-_MEMORY_GRAIN_NS = SECOND
 # More changes of role in one step than any chain of rules can make.
 _SETTLE_LIMIT = 8
 
@@ -113,6 +113,9 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
         case Activated() | ActivationFailed():
             if turn.state.role is Role.CLAIMING and event.op_id == turn.state.service_op:
                 finish_start(turn, ok=isinstance(event, Activated))
+        case ServiceLost():
+            if turn.state.role is Role.ACTIVE and peer_is_ready(turn):
+                finish_start(turn, ok=False)  # the peer may try; with nobody to try, this node goes on trying
         case Released() | ReleaseFailed():
             _released(turn, event)
         case PowerRead():
@@ -138,7 +141,7 @@ def _start(turn: Turn, memory: Memory) -> None:
     op_id = turn.op()
     turn.set(
         role_at=now,
-        epoch=memory.epoch,
+        epoch=max(memory.epoch, turn.settings.preferred),
         ran=memory.ran,
         heard=memory.peer_heard,
         grant=memory.grant,
@@ -158,10 +161,11 @@ def _stall(turn: Turn, late_ns: int) -> None:
     """
     settings, now = turn.settings, turn.now
     turn.set(listen_until=max(turn.state.listen_until, now + settings.deadtime_ns), confirmed_until=None)
+    if late_ns < settings.release_late_ns:
+        suspend_attempt(turn)
+        return
     if turn.state.role is Role.FENCING:
         become_standby(turn, Reason.STALL)
-    if late_ns < settings.release_late_ns:
-        return
     turn.set(cleared_at=now)
     turn.set_peer(advert=None, fresh_floor_at=now)
     drop_check(turn, Reason.STALL)
@@ -193,7 +197,7 @@ def _beat(turn: Turn, beat: PeerBeat) -> None:
     links = list(turn.state.links)
     links[beat.link] = replace(links[beat.link], heard_at=now)
     listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
-    turn.set(heard=True, links=tuple(links), power_on_at=None, listen_until=listen_until)
+    turn.set(links=tuple(links), power_on_at=None, listen_until=listen_until)
     turn.set_peer(fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None)
     if anew:
         turn.set_peer(advert=None, fresh_since=now, hears=0, stop_failed_at=None)
@@ -210,6 +214,7 @@ def _apply(turn: Turn, advert: Advert) -> None:
     """Take in what the peer says of itself: its epoch, a conflict, a failed stop."""
     settings, state, now = turn.settings, turn.state, turn.now
     since = state.peer.stop_failed_at
+    turn.set(heard=True)  # its epoch is known from here on: a frame that could not be applied would not do
     turn.set_peer(stop_failed_at=(now if since is None else since) if advert.stop_failed else None)
     conflict = advert.role in OWNING and state.role in OWNING
     if state.role in OWNING:
@@ -304,6 +309,8 @@ def _expire(turn: Turn) -> None:
         turn.set(confirmed_until=None)
     if state.outstanding_until is not None and now >= state.outstanding_until:
         turn.set(outstanding_until=None)
+        if state.role in OWNING and not is_fresh(turn.settings, state, now):
+            turn.set(power_on_at=now)  # an `off` may have come after the `on`
     if state.start_hold_until is not None and now >= state.start_hold_until:
         turn.set(start_hold_until=None)
     if not is_fresh(turn.settings, state, now) and (state.peer.advert is not None or state.dual_seen):
@@ -328,7 +335,7 @@ def _must_remember(old: Memory, new: Memory) -> bool:
         return True
     if new.last_authentic_at is None:
         return False
-    return old.last_authentic_at is None or new.last_authentic_at >= old.last_authentic_at + _MEMORY_GRAIN_NS
+    return old.last_authentic_at is None or new.last_authentic_at >= old.last_authentic_at + MEMORY_GRAIN_NS
 
 
 def _deadlines(settings: Settings, state: State, now: int) -> Iterator[int]:

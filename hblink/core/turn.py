@@ -68,17 +68,22 @@ def drop_check(turn: Turn, refusal: Reason) -> None:
     turn.set(check=None)
 
 
+def say_yielded(turn: Turn) -> None:
+    """Promise not to claim what this node holds (S8). The promise uses up the last grant: only S2 leads back."""
+    turn.set(yielded=True, yielded_at=turn.now, grant=None)
+
+
 def become_standby(turn: Turn, reason: Reason, *, yielded: bool | None = None) -> None:
     """Run nothing and listen. `yielded` is given when a stop has just been confirmed: whether to say YIELDED (S8).
 
     The promise can be made only for an epoch of one's own; a node that does not hold the token has nothing to yield.
     """
     leave_attempt(turn)
-    changes: dict[str, Any] = {}
     if yielded is not None:
-        says = yielded and holds_token(turn.settings, turn.state.epoch)
-        changes = {"yielded": says, "yielded_at": turn.now, "cleared_at": turn.now}
-    turn._enter(Role.STANDBY, reason, service_op=None, stop_retry_at=None, **changes)
+        turn.set(cleared_at=turn.now)
+    turn._enter(Role.STANDBY, reason, service_op=None, stop_retry_at=None)
+    if yielded and holds_token(turn.settings, turn.state.epoch):
+        say_yielded(turn)
 
 
 def become_blocked(turn: Turn, reason: Reason) -> None:
@@ -91,7 +96,8 @@ def become_fencing(turn: Turn, cause: Reason) -> None:
     """Decide to power the peer off, and send the command in the same step (S4: nothing can come between)."""
     drop_check(turn, Reason.BUSY)
     op_id = turn.op()
-    attempt = Attempt(cause, deadline_at=turn.now + turn.settings.fence_attempt_ns, op_id=op_id, commanded=True)
+    deadline_at = turn.now + turn.settings.fence_attempt_ns
+    attempt = Attempt(cause, turn.now, deadline_at, op_id=op_id, commanded=True)
     turn._enter(Role.FENCING, cause, attempt=attempt, power_on_at=None)
     turn.emit(PowerOff(op_id))
 

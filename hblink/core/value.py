@@ -13,8 +13,14 @@ from enum import Enum, unique
 MS = 1_000_000
 SECOND = 1_000_000_000
 
-# An epoch is a counter whose low bit is the index of the node that claimed it; 0 means that nobody ever claimed.
+# The slot reference moves with every frame; it is written down again when it has moved this far.
+MEMORY_GRAIN_NS = SECOND
+
+# An epoch is a counter whose low bit is the index of the node that holds it. 0 and 1 have not been claimed by anybody:
+# they are what the configuration says of the preferred node, so that two nodes with different configurations agree on
+# one holder as soon as they have heard each other.
 EPOCH_NONE = 0
+EPOCH_CLAIMED_MIN = 2
 EPOCH_MAX = 0xFFFF_FFFF
 
 
@@ -116,8 +122,8 @@ class AlarmCode(Enum):
     LINK_IN_DOWN = "link_in_down"  # nothing acceptable comes in on that link
     LINK_OUT_DOWN = "link_out_down"  # the peer does not accept what is sent on that link
     LINK_MISSING = "link_missing"  # the port or socket could not be opened
-    DEGRADED = "degraded"  # at least one link is down, more than one works
-    JEOPARDY = "jeopardy"  # one link left
+    DEGRADED = "degraded"  # at least one link is down
+    JEOPARDY = "jeopardy"  # ... and at most one is left
     PEER_LOST = "peer_lost"
     PEER_LATE = "peer_late"  # silent for longer than warntime
     HALF_OPEN = "half_open"  # authentic frames that prove no freshness
@@ -233,15 +239,15 @@ class Advert:
     watchdog_armed: bool = False
 
 
-def owner(epoch: int) -> int | None:
-    """The index of the node that claimed `epoch`; None if nobody ever claimed."""
-    return None if epoch == EPOCH_NONE else epoch & 1
+def owner(epoch: int) -> int:
+    """The index of the node that holds the token by `epoch`."""
+    return epoch & 1
 
 
 def next_epoch(above: int, node: int) -> int:
-    """The smallest epoch of `node` (0 or 1) that is greater than `above` and not EPOCH_NONE.
+    """The smallest epoch that `node` (0 or 1) can claim and that is greater than `above`.
 
     The result may exceed EPOCH_MAX; the caller must then not claim.
     """
-    epoch = above + 1
+    epoch = max(above + 1, EPOCH_CLAIMED_MIN)
     return epoch if epoch & 1 == node else epoch + 1

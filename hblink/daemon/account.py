@@ -41,7 +41,7 @@ class Account:
         for bound in _BUCKETS_US:
             seen += self.lateness[bound]
             if total and seen >= share * total:
-                return bound / 1000
+                return min(bound / 1000, self.lateness_max_ns / 1e6)
         return self.lateness_max_ns / 1e6
 
     def note_alarm(self, alarm: Alarm, what: str, now: int) -> None:

@@ -47,7 +47,7 @@ from hblink.core.event import (
 from hblink.core.invariant import InvariantViolated
 from hblink.core.state import State, advertise, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import Advert, Alarm, Power, Role
+from hblink.core.value import SECOND, Advert, Alarm, Power, Role
 from hblink.daemon.account import Account
 from hblink.daemon.flightlog import FlightLog
 from hblink.daemon.heartbeat import Heartbeat
@@ -65,6 +65,7 @@ from hblink.vip.keeper import Vip
 # A loop that is late by this share of deadtime is told to the core. Small, because a pause is seen short by up to a
 # tick, and the silence that it adds to begins up to a tick before it.
 STALL_SHARE = 4
+MEMORY_RETRY_NS = SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Daemon:
             who.me,
             self.session,
             say=self._say,
-            on_event=self._on_event,
+            on_event=lambda event, _now: self.feed(event),
             on_rejected=self._on_rejected,
             on_complaint=self._on_link_complaint,
         )
@@ -211,11 +212,15 @@ class Daemon:
     def feed(self, event: Event) -> None:
         """Take one event into the decision, and carry out what it wants, before anything else is taken."""
         self._events.append(event)
+        self._drain()
+
+    def _drain(self) -> None:
         if self._stepping:
             return
         self._stepping = True
         try:
             while self._events:
+                self.loop.check()  # an effect of the turn before may have taken long; a stall goes first
                 self._turn(self._events.popleft())
         finally:
             self._stepping = False
@@ -249,13 +254,11 @@ class Daemon:
         at = next_wakeup(self.settings, self.state, now)
         self._wake = None if at is None else self.loop.call_at(at, lambda _now: self.feed(Woke()))
 
-    def _on_event(self, event: Event, _now: int) -> None:
-        self.feed(event)
-
     def _on_stall(self, late_ns: int, now: int) -> None:
         self.account.stalls += 1
         self.log(Priority.WARNING, "the loop was late", now, late_ms=late_ns // 1_000_000)
-        self.feed(Stalled(late_ns))
+        self._events.appendleft(Stalled(late_ns))
+        self._drain()
 
     # Out of the decision
 
@@ -304,6 +307,13 @@ class Daemon:
         self.memory.store(effect.memory)
         if self.memory.complaint and self.memory.complaint != before:
             self.log(Priority.ERROR, f"memory cannot be written: {self.memory.complaint}", now)
+        if self.memory.complaint:
+            self.loop.call_at(now + MEMORY_RETRY_NS, lambda later: self._remember_again(effect, later))
+
+    def _remember_again(self, effect: Remember, now: int) -> None:
+        """Try again what could not be written, unless something newer was written meanwhile."""
+        if self.memory.complaint and self.state.remembered == effect.memory:
+            self._remember(effect, now)
 
     def _on_role(self, before: State, after: State, now: int) -> None:
         """Log the change; a takeover is told to the alarm hook, with where its milliseconds went."""

@@ -31,6 +31,8 @@ class MemoryFile:
     def load(self) -> Memory:
         """What is remembered of this kernel boot, with the higher of the two epochs."""
         memory = self._load_runtime()
+        if not self._writable():
+            memory = Memory(epoch=memory.epoch, ran=True)  # what it says may be of before it became so
         epoch = self._load_epoch()
         self._stored_epoch = epoch
         return replace(memory, epoch=max(memory.epoch, epoch))
@@ -59,6 +61,17 @@ class MemoryFile:
         if self._epoch_path is not None and memory.epoch != self._stored_epoch:
             self._stored_epoch = memory.epoch
             self.writer.replace(self._epoch_path, b"%d\n" % memory.epoch)
+
+    def _writable(self) -> bool:
+        """Whether memory can be written now; where it cannot, the old file may outlive what it remembers."""
+        probe = self._path.with_name(".probe")
+        try:
+            replace_file(probe, b"", durable=False)
+            probe.unlink()
+        except OSError as error:
+            self.complaint = f"{self._path}: {error.strerror}"
+            return False
+        return True
 
     def _load_runtime(self) -> Memory:
         doubt = Memory(ran=True)
@@ -96,6 +109,7 @@ class MemoryFile:
 
 
 def _epoch(value: object) -> int:
-    if not isinstance(value, int) or not EPOCH_NONE <= value <= EPOCH_MAX:
+    # Half of the range is never used up; a number above that is damage, and would leave no epoch to claim.
+    if not isinstance(value, int) or not EPOCH_NONE <= value <= EPOCH_MAX // 2:
         raise ValueError(f"{value!r} is not an epoch")
     return value

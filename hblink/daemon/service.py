@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hblink.core.event import Activated, ActivationFailed, Event, Released, ReleaseFailed
+from hblink.core.event import Activated, ActivationFailed, Event, Released, ReleaseFailed, ServiceLost
 from hblink.loop import Loop, Timer
 from hblink.vip.keeper import Repair, Vip, VipError, VipKeeper
 from hblink.vip.watch import ServiceWatch
 
 # Renewals per lease: one may be lost to a slow moment without the address lapsing.
 RENEWALS = 4
+# Failed renewals in a row after which the service counts as lost: the addresses have lapsed by then.
+FAILURES_MAX = 2 * RENEWALS
 
 
 class Service:
@@ -44,19 +46,18 @@ class Service:
         self._ips = {str(vip.address.ip) for vip in vips}
         interfaces = {vip.interface for vip in vips}
         self.watch = ServiceWatch(loop, interfaces, on_carrier, self._on_address_removed)
-        self.activate_ns = 0  # how long the last start took
+        self._failures = 0
         self._stop_failure = ""
 
     def activate(self, op_id: int) -> None:
         """Put every address, read back, announce: Activated or ActivationFailed."""
-        began = self._loop.now()
         try:
             repair = self._keeper.acquire()
         except VipError as error:
             self._note(f"the service did not start: {error}")
             self._on_event(ActivationFailed(op_id))
             return
-        self.activate_ns = self._loop.now() - began
+        self._failures = 0
         self._tell(repair)
         self._schedule()
         self._on_event(Activated(op_id))
@@ -109,7 +110,12 @@ class Service:
         try:
             self._tell(self._keeper.renew())
         except VipError as error:
+            self._failures += 1
             self._note(f"a lease could not be renewed: {error}")
+            if self._failures % FAILURES_MAX == 0:
+                self._on_event(ServiceLost())
+            return
+        self._failures = 0
 
     def _on_address_removed(self, ip: str, interface: str, now: int) -> None:
         """Put back at once what another program took away while this node holds it."""

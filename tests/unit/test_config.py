@@ -270,10 +270,10 @@ def test_settings_are_those_of_the_peers_device_and_the_slots_are_common() -> No
     assert (alpha.me, alpha.peer, alpha.preferred, alpha.links) == (0, 1, 1, 2)
     assert (alpha.off_interval_ns, alpha.fence_latency_ns) == (3 * SECOND, 90 * SECOND)
     assert (beta.off_interval_ns, beta.fence_latency_ns) == (1 * SECOND, 60 * SECOND)
-    skew_ms = 5000 + 2 * 1000 + 200  # half_open_max, two deadtimes, the slowest interval
+    skew_ms = 5000 + 2 * 1000 + 200 + 1000  # half_open_max, two deadtimes, the slowest interval, the memory's grain
     assert alpha.slot_ns == beta.slot_ns == skew_ms * MS + (2 + 30) * SECOND
     slow = good(("deadtime_ms = 1000", "deadtime_ms = 2000\nlease_ms = 8000"))
-    assert settings_of(slow, 0).slot_skew_ns == (10_000 + 2 * 2000 + 200) * MS
+    assert settings_of(slow, 0).slot_skew_ns == (10_000 + 2 * 2000 + 200 + 1000) * MS
 
 
 def test_one_device_only_and_the_slots_are_common_still() -> None:

@@ -34,6 +34,7 @@ from hblink.core.event import (
     Released,
     ReleaseFailed,
     ServiceCarrierChanged,
+    ServiceLost,
     ShutdownRequested,
     Stalled,
     Started,
@@ -489,3 +490,109 @@ def test_a_lost_link_is_named_within_deadtime_and_is_no_reason_to_act() -> None:
 def test_a_port_that_is_missing_is_named() -> None:
     node = Node(ALPHA).tell(LinkClosed(1))
     assert only(node, RaiseAlarm).alarm.code == "link_missing"
+
+
+# What reviews and searches have found; each was a hole once
+
+
+def test_a_yield_uses_up_the_grant_that_a_stall_had_left() -> None:
+    node = active_alpha()
+    assert node.state.grant is Grant.NOT_TAKEN
+    node.tell(Stalled(700 * MS))
+    node.tell(Released(only(node, Release).op_id))
+    assert node.state.grant is Grant.NOT_TAKEN, "a stall alone leaves it (S7)"
+    node.tell(ServiceCarrierChanged(False))
+    assert node.state.yielded
+    node.tell(ServiceCarrierChanged(True)).wait(ALPHA.handover_ns + ALPHA.deadtime_ns)
+    assert not node.state.yielded
+    assert node.state.role is not Role.CLAIMING, "the peer may have used the yield"
+
+
+def test_nodes_that_disagree_on_the_preferred_one_agree_when_they_have_met() -> None:
+    node = Node(ALPHA).wait(100 * MS).hear(Advert(Role.STANDBY, 1))  # beta is configured to prefer beta
+    for _ in range(20):
+        node.wait(100 * MS).hear(Advert(Role.STANDBY, 1))
+    assert node.state.role is Role.STANDBY
+    node.hear(Advert(Role.STANDBY, 1, yielded=True))
+    assert (node.state.role, node.state.epoch) == (Role.CLAIMING, 2)
+
+
+def test_a_frame_that_could_not_be_applied_does_not_make_the_peer_heard() -> None:
+    node = Node(BETA).wait(100 * MS).hear(None)
+    node.wait(BETA.deadtime_ns)
+    assert not node.state.heard
+    assert count(node, PowerOff) == 0
+
+
+def test_a_peer_that_cannot_stop_and_cannot_be_fenced_is_a_reason_to_be_blocked() -> None:
+    node = standby_beta(has_fence=False)
+    for _ in range(200):
+        node.wait(100 * MS).hear(Advert(Role.HALTED, 2, stop_failed=True))
+    assert (node.state.role, node.state.reason) == (Role.BLOCKED, Reason.NO_FENCE_DEVICE)
+    node.hear(Advert(Role.STANDBY, 2))
+    assert node.state.role is Role.STANDBY
+
+
+def test_at_least_one_tries_the_fence_first() -> None:
+    node = standby_beta(guarantee=Guarantee.AT_LEAST_ONE).tell(ServiceCarrierChanged(False))
+    node.wait(10 * SECOND)
+    assert (node.state.role, node.state.reason) == (Role.BLOCKED, Reason.NO_SERVICE_CARRIER)
+    node.tell(ServiceCarrierChanged(True)).wait(10 * SECOND)
+    assert (node.state.role, node.state.reason) == (Role.BLOCKED, Reason.WAITING_FOR_SLOT)
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_start_alone_ends_when_the_peer_turns_out_to_be_on(accepted: bool) -> None:
+    node = Node(BETA).wait(BETA.initdead_ns)
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF)).wait(BETA.off_interval_ns)
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=accepted))
+    if accepted:
+        node.tell(PowerRead(only(node, ReadPower).op_id, Power.ON))
+    assert node.state.role is Role.BLOCKED
+    node.wait(BETA.inert_retry_ns)
+    assert count(node, PowerOff) == 1, "the next try begins with a reading"
+    assert only(node, ReadPower)
+
+
+def test_a_hiccup_in_the_middle_of_a_fence_delays_it_and_reads_again() -> None:
+    node = fencing_beta()
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    read_off(node).wait(100 * MS).tell(Stalled(300 * MS))
+    assert node.state.role is Role.FENCING
+    readings = count(node, ReadPower)
+    node.wait(BETA.deadtime_ns - MS)
+    assert count(node, ReadPower) == readings, "it listens first"
+    node.wait(MS)
+    read_off(node)
+    assert node.state.role is Role.FENCING
+    node.wait(BETA.off_interval_ns)
+    read_off(node)
+    assert node.state.role is Role.CLAIMING
+
+
+def test_a_node_that_stopped_slowly_does_not_accuse_before_it_has_listened() -> None:
+    node = active_alpha().hear(Advert(Role.ACTIVE, 3))
+    release = only(node, Release)
+    node.now += 1500 * MS
+    node.tell(Released(release.op_id))
+    assert node.state.role is Role.STANDBY
+    assert count(node, PowerOff) == 0
+
+
+def test_a_service_that_is_lost_goes_to_a_peer_that_can_take_it() -> None:
+    node = active_alpha().wait(100 * MS).hear(STANDBY).tell(ServiceLost())
+    assert (node.state.role, node.state.reason) == (Role.YIELDING, Reason.START_FAILED)
+    assert active_alpha().wait(2 * SECOND).tell(ServiceLost()).state.role is Role.ACTIVE
+
+
+def test_the_peer_is_switched_on_again_when_a_late_off_may_have_come() -> None:
+    node = fencing_beta()
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=False)).wait(BETA.off_retry_ns)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    read_off(node).wait(BETA.off_interval_ns)
+    read_off(node)
+    claim, on = only(node, Activate), only(node, PowerOn)
+    node.tell(Activated(claim.op_id)).tell(PowerCommanded(on.op_id, accepted=True))
+    node.wait(BETA.fence_latency_ns)
+    assert count(node, PowerOn) == 2

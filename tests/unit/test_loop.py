@@ -120,3 +120,18 @@ def test_a_descriptor_that_another_callback_let_go_of_is_not_called(bench: Bench
     bench.loop.watch(bench.receive, bench.read)
     os.close(other_receive)
     os.close(other_send)
+
+
+def test_a_pause_within_a_callback_is_told_when_it_asks(bench: Bench) -> None:
+    def slow(_now: int) -> None:
+        bench.at += LIMIT
+        bench.loop.check()
+        bench.happened.append("not yet")
+        bench.at += LIMIT + MS
+        bench.loop.check()
+        bench.happened.append("judge")
+
+    bench.loop.call_at(bench.at + MS, slow)
+    bench.at += MS
+    bench.loop.run_once()
+    assert bench.happened == ["not yet", "stall 251", "judge"]

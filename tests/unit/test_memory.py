@@ -80,3 +80,11 @@ def test_a_missing_state_directory_is_survived(runtime: Path, tmp_path: Path) ->
     writer.close(5)
     assert writer.failed == 1
     assert make(runtime)[0].load() == MEMORY
+
+
+def test_memory_in_a_directory_that_cannot_be_written_is_doubted(runtime: Path) -> None:
+    make(runtime)[0].store(MEMORY)
+    (runtime / "..probe.new").mkdir()  # no file of that directory can be written any more, whoever asks
+    memory, _ = make(runtime)
+    assert memory.load() == Memory(epoch=6, ran=True)
+    assert memory.complaint
