@@ -19,7 +19,7 @@ check: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/unit tests/property tests/scenario tests/sim
 
 bench: system $(STAMP)
-	$(VENV)/bin/python -P -m tests.bench.run
+	$(VENV)/bin/python -m tests.bench.run
 
 system:
 	@sh tests/rig/system-packages.sh
