@@ -6,7 +6,9 @@ byte 56, so the codec hands it exactly that much, and checks enums and ranges it
 
 from __future__ import annotations
 
-from construct import BitStruct, Bytes, Const, Int8ub, Int16ub, Int32ub, Int64ub, Nibble, Struct
+from typing import Any
+
+from construct import Bytes, Const, Container, ExprAdapter, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 MAGIC = 0x68
 VERSION = 1
@@ -20,13 +22,29 @@ TAG_LENGTH = 16
 FRAME_MIN = HEADER_LENGTH + TAG_LENGTH
 FRAME_MAX = 240
 
+
+def nibbles(high: str, low: str) -> Any:
+    """Two numbers of 0 to 15 in one byte, `high` in its upper half. Building raises ValueError if one does not fit.
+
+    By hand, because a BitStruct of two Nibbles costs ten times as much, four times a frame.
+    """
+
+    def encode(pair: Any, _context: Any) -> int:
+        upper, lower = pair[high], pair[low]
+        if not (0 <= upper <= 15 and 0 <= lower <= 15):
+            raise ValueError(f"{high} {upper} or {low} {lower} does not fit in half a byte")
+        return int(upper << 4 | lower)
+
+    return ExprAdapter(Int8ub, lambda byte, _context: Container({high: byte >> 4, low: byte & 15}), encode)
+
+
 HEADER = Struct(
     "magic" / Const(MAGIC, Int8ub),
-    "kind" / BitStruct("version" / Nibble, "type" / Nibble),
+    "kind" / nibbles("version", "type"),
     "length" / Int8ub,
     "key_id" / Int8ub,
     "cluster_id" / Int16ub,
-    "place" / BitStruct("node_id" / Nibble, "link_id" / Nibble),
+    "place" / nibbles("node_id", "link_id"),
     "flags" / Int8ub,
     "session" / Int64ub,
     "echo_session" / Int64ub,
@@ -34,10 +52,10 @@ HEADER = Struct(
     "tx_ms" / Int32ub,
     "echo_seq" / Int32ub,
     "echo_lag" / Int8ub,
-    "lines" / BitStruct("carrier" / Nibble, "hears" / Nibble),
+    "lines" / nibbles("carrier", "hears"),
     "hold_ms" / Int16ub,
     "epoch" / Int32ub,
-    "state" / BitStruct("role" / Nibble, "session_state" / Nibble),
+    "state" / nibbles("role", "session_state"),
     "diag" / Int8ub,
     "health" / Int8ub,
     "multiplier" / Int8ub,
