@@ -134,6 +134,8 @@ def _cause_is_gone(turn: Turn) -> bool:
         return False
     heard_at = turn.state.peer.authentic_at
     heard = heard_at is not None and heard_at >= attempt.began_at
+    if attempt.cause is Reason.START_ALONE:
+        return heard  # it rests on a peer that is off, and off means that nothing comes
     return heard and not is_silent(turn.settings, turn.state, turn.now)
 
 

@@ -1,6 +1,16 @@
 """Search every joint state of two real cores within the bounds of a family of faults, and print the way to a bad one.
 
-The states are those of hblink.sim.joint; every decision in them is made by the shipped `step`.
+The states are those of hblink.sim.joint; every decision in them is made by the shipped `step`. A search is complete
+within its family's ticks, faults, orders and late frames; only the demand that the service find an owner again is made
+of a sample of the states.
+
+What the bounds leave out: timers of a few ticks of which deadtime is two, both clocks in step, and every event on a
+tick, so orders finer than a tick are seen only as orders within it; more faults than a family allows, and mixes of
+families; two separate links (one path stands for all of them: `one-link` is that it never falls silent); a session
+given by its receive rules and not by its code, so nothing about bytes, keys or replay; one frame held back in each
+direction, the others arrive at once or never; a disk that keeps the epoch; BMCs that lie; at-least-one; maintenance and
+the lease, which grant nothing. I4, I5 and I13 cannot be seen here, and I1 is claimed of truthful BMCs only. This module
+must never change what it searches.
 """
 
 from __future__ import annotations
@@ -8,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from hblink.core.value import Role
+from hblink.core.value import Memory, Role
 from hblink.sim.family import Family
 from hblink.sim.joint import Cores, Node, Violation, World
 from hblink.sim.move import TICK_MOVE, Budget, Move, Moves
@@ -49,9 +59,15 @@ class Explorer:
         self.transitions = 0
         self.settled = 0
 
+    def _nothing(self) -> World:
+        """Two machines without daemons, the second one perhaps without power."""
+        first, second = (Memory(epoch=epoch) for epoch in self.family.disks)
+        there = not self.family.absent
+        return World((Node(memory=first), Node(memory=second, power=there, up=there)))
+
     def begin(self) -> tuple[World, tuple[Move, ...]]:
         """The first world, and the moves that led to it."""
-        world = World((Node(), Node()))
+        world = self._nothing()
         if not self.family.formed:
             return world, ()
         moves = []
@@ -67,7 +83,10 @@ class Explorer:
 
     def run(self, limit: int = 10_000_000, settle_every: int = 0) -> Report:
         """Search; stop at the first violation, or after `limit` states."""
-        world, prefix = self.begin()
+        try:
+            world, prefix = self.begin()
+        except Violation as violation:
+            return self._report(Found(violation.rule, str(violation), ()))
         budget = Budget(self.family.faults, self.family.orders, self.family.late)
         layer: list[tuple[int, World, Budget]] = []
         self._visit(world, budget, -1, TICK_MOVE, layer)
@@ -183,7 +202,7 @@ class Explorer:
 
     def story(self, moves: tuple[Move, ...]) -> str:
         """The moves with what each made of the two nodes, one line a move."""
-        world = World((Node(), Node()))
+        world = self._nothing()
         lines = [f"{'':24}{self._line(world)}"]
         for move in moves:
             name = move.name if move.node < 0 else f"{move.name} {'ab'[move.node]}"

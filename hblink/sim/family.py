@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from hblink.core.value import Settings
 from hblink.sim.joint import NEVER, ticks
 
+DEADTIME = 2  # ticks
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -28,10 +34,12 @@ class Family:
     late: int = 0
     lossy: bool = False
     formed: bool = False  # begin with an active node 0 and a standby
+    absent: bool = False  # begin with node 1 powered off
     one_link_alive: bool = False  # I12: silence must not occur
     slots_hold: bool = True  # S4: no two attempts at once
     disk: bool = True  # the epoch survives a reboot
-    half_open_ticks: int = NEVER
+    half_open_ticks: int = DEADTIME + 1
+    disks: tuple[int, int] = (0, 0)  # the epochs that the disks know at the beginning
     has_fence: bool = True
     dark: bool = False  # both hosts may end up powered off
 
@@ -50,7 +58,8 @@ class Family:
             poll_interval_ns=ticks(1),
             fence_attempt_ns=ticks(3),
             fence_latency_ns=ticks(4),
-            slot_skew_ns=ticks(1),
+            off_retry_ns=ticks(1),
+            slot_skew_ns=ticks(self.half_open_ticks + 2 * DEADTIME + 1),
             inert_retry_ns=ticks(2),
             power_on_retry_ns=ticks(2),
             lease_ns=ticks(NEVER),
@@ -65,78 +74,64 @@ class Family:
         )
 
 
-DEADTIME = 2
-
-FAULTS = frozenset(
-    {
-        "panic", "unplug", "die", "forget", "freeze", "cut", "cut_one", "fail_start", "fail_stop", "fail_off",
-        "late_off", "slow_off", "read_unknown", "fail_on",
-    }
-)  # fmt: skip
-ORDERS = frozenset({"switchover", "confirm", "shutdown", "carrier"})
-
 FAMILIES = (
-    Family("yield", ticks=7, moves=frozenset({"switchover", "carrier"}), orders=2, late=1, lossy=True, formed=True),
-    Family("boot", ticks=7, late=1, lossy=True),
+    Family("boot", ticks=5, late=1, lossy=True),
+    Family("yield", ticks=5, formed=True, orders=2, late=1, moves=_names("switchover carrier")),
+    Family("lossy", ticks=6, formed=True, orders=1, lossy=True, moves=_names("switchover carrier")),
     Family(
         "fence",
-        ticks=16,
+        ticks=5,
         formed=True,
         faults=3,
-        moves=frozenset(
-            {"panic", "unplug", "cut", "fail_off", "late_off", "slow_off", "read_unknown", "press", "boot", "heal"}
-        ),
         dark=True,
+        moves=_names("panic unplug cut fail_off late_off read_unknown boot"),
+    ),
+    Family(
+        "revival",
+        ticks=9,
+        formed=True,
+        faults=2,
+        dark=True,
+        moves=_names("panic cut fail_off late_off slow_off read_unknown boot"),
     ),
     Family(
         "cut",
-        ticks=14,
+        ticks=40,
         formed=True,
         faults=3,
         dark=True,
-        moves=frozenset({"cut", "cut_one", "heal", "boot"}),
         half_open_ticks=4,
+        moves=_names("cut cut_one heal fail_off"),
     ),
-    Family(
-        "daemon",
-        ticks=10,
-        formed=True,
-        faults=2,
-        late=1,
-        moves=frozenset({"die", "forget", "freeze", "cut", "heal", "boot"}),
-    ),
+    Family("daemon", ticks=6, formed=True, faults=2, moves=_names("die forget cut heal boot")),
+    Family("stall", ticks=6, formed=True, faults=2, moves=_names("freeze hiccup cut")),
+    Family("late", ticks=6, formed=True, faults=1, late=1, moves=_names("die forget freeze hiccup")),
     Family(
         "inert",
-        ticks=16,
-        faults=3,
-        moves=frozenset({"unplug", "press", "boot", "cut", "heal", "read_unknown", "fail_off", "late_off"}),
+        ticks=6,
+        absent=True,
+        disks=(0, 3),
+        faults=2,
         dark=True,
+        moves=_names("press boot cut_one fail_off late_off"),
     ),
     Family(
         "service",
-        ticks=10,
+        ticks=7,
         formed=True,
-        dark=True,
         faults=2,
         orders=1,
-        moves=frozenset({"fail_start", "fail_stop", "slow", "switchover", "cut", "heal", "boot"}),
+        dark=True,
+        moves=_names("fail_start fail_stop slow switchover cut boot"),
     ),
     Family(
         "operator",
-        ticks=14,
-        formed=True,
-        faults=3,
-        orders=2,
-        moves=frozenset({"unplug", "press", "boot", "cut", "heal", "read_unknown", "confirm", "carrier"}),
-        dark=True,
-    ),
-    Family(
-        "one-link",
         ticks=8,
         formed=True,
-        orders=2,
-        late=2,
-        moves=frozenset({"switchover", "carrier"}),
-        one_link_alive=True,
+        faults=2,
+        orders=1,
+        dark=True,
+        moves=_names("unplug cut read_unknown boot confirm shutdown carrier"),
     ),
+    Family("one-link", ticks=5, formed=True, orders=2, late=1, one_link_alive=True, moves=_names("switchover carrier")),
 )

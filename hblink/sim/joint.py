@@ -17,7 +17,7 @@ from hblink.core.event import Event, Started
 from hblink.core.invariant import InvariantViolated
 from hblink.core.state import LinkView, PeerView, State, advertise, initial, memory_of
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import MS, SECOND, Advert, Memory, Settings
+from hblink.core.value import MS, SECOND, Advert, Memory, Role, Settings
 
 # Just over the grain in which the core writes the slot reference down, so that it is written down once a tick.
 TICK = SECOND + MS
@@ -69,9 +69,10 @@ class Witness(NamedTuple):
     fresh: int = NEVER  # ticks since the last fresh frame
     offs: int = 0  # OFF readings in a row
     commanded: bool = False  # an `off` was sent in this attempt
+    spoken: bool = False  # an authentic frame came since that `off`
     unbroken: bool = False  # claimed, and no authentic frame since, in this kernel boot
     heard: bool = False  # a fresh frame came in this kernel boot
-    resumed: int = NEVER  # ticks since the last long stall
+    resumed: int = NEVER  # ticks since the last late wake-up, until the peer is heard
     confirmed: bool = False  # an operator's word that has not been used or voided
 
 
@@ -132,7 +133,7 @@ class Cores:
         self._adverts: dict[tuple[int, int], Advert | None] = {}
         self.calls = 0
         self._deadtime = settings[0].deadtime_ns
-        self._half_open_matters = settings[0].half_open_max_ns < NEVER * TICK // 2
+        self._forgotten_at = -settings[0].half_open_max_ns - TICK
 
     def fresh(self, node: int) -> int:
         """The state before Started."""
@@ -153,7 +154,8 @@ class Cores:
         try:
             after, effects = step(settings, before, event, 0)
         except InvariantViolated as error:
-            raise Violation("invariant", str(error)) from error
+            name, _, text = str(error).partition(": ")
+            raise Violation(name, text) from error
         if after.epoch < before.epoch:
             raise Violation("I3", f"epoch fell from {before.epoch} to {after.epoch}")
         known = _lasting(event.memory if isinstance(event, Started) else before.remembered)
@@ -217,17 +219,18 @@ class Cores:
         """Forget what no decision rests on: alarms, single links, how long ago is long ago."""
         peer = state.peer
         fresh = peer.fresh_at is not None and peer.fresh_at + self._deadtime > 0
+        dated = fresh or peer.fresh_at != peer.fresh_floor_at  # else `fresh_floor_at` says it
         after = peer.advert is not None and peer.echo_sent_at > state.cleared_at
         floor_at = peer.fresh_floor_at
-        if not self._half_open_matters and peer.authentic_at is not None:
-            floor_at = max(floor_at, -2 * TICK * (self._deadtime // TICK + 1))
+        if not state.heard:  # no slots are counted from it
+            floor_at = max(floor_at, self._forgotten_at)
         view = PeerView(
             advert=None
             if peer.advert is None
             else replace(peer.advert, fence_ready=False, run_ever=False, dual_seen=False),
             echo_sent_at=CLEARED_AT + 1 if after else CLEARED_AT,
             fresh_since=None if peer.fresh_since is None else 0,
-            fresh_at=peer.fresh_at if fresh else None,
+            fresh_at=peer.fresh_at if dated else None,
             fresh_floor_at=floor_at,
             authentic_at=peer.authentic_at,
             stop_failed_at=peer.stop_failed_at,
@@ -243,6 +246,7 @@ class Cores:
         if attempt is not None:
             attempt = replace(
                 attempt,
+                began_at=_since(state, attempt.began_at),
                 deadline_at=_due(attempt.deadline_at) or 0,
                 act_at=_due(attempt.act_at),
                 op_id=None if attempt.op_id is None else POWER_OP,
@@ -253,7 +257,7 @@ class Cores:
             request = replace(request, deadline_at=_due(request.deadline_at) or 0)
         normal = replace(
             state,
-            role_at=state.role_at if state.service_op is not None else 0,
+            role_at=_entered_at(state),
             yielded_at=state.yielded_at if state.yielded else 0,
             cleared_at=CLEARED_AT,
             listen_until=_due(state.listen_until) or 0,
@@ -271,6 +275,19 @@ class Cores:
             **changes,
         )
         return replace(normal, remembered=memory_of(normal))
+
+
+def _entered_at(state: State) -> int:
+    """`role_at` as far as it matters: to bound a start or stop, and to tell whether the peer was heard since."""
+    if state.service_op is not None:
+        return state.role_at
+    return _since(state, state.role_at) if state.role is Role.BLOCKED else 0
+
+
+def _since(state: State, at: int) -> int:
+    """An instant of which only this matters: whether an authentic frame has come since."""
+    heard_at = state.peer.authentic_at
+    return CLEARED_AT if heard_at is not None and heard_at >= at else 0
 
 
 def _lasting(memory: Memory) -> Memory:
@@ -303,7 +320,13 @@ def _moved(state: State) -> State:
             authentic_at=back(peer.authentic_at),
             stop_failed_at=back(peer.stop_failed_at),
         ),
-        attempt=attempt and replace(attempt, deadline_at=back(attempt.deadline_at), act_at=back(attempt.act_at)),
+        attempt=attempt
+        and replace(
+            attempt,
+            began_at=back(attempt.began_at),
+            deadline_at=back(attempt.deadline_at),
+            act_at=back(attempt.act_at),
+        ),
         check=check and replace(check, act_at=back(check.act_at)),
         request=request and replace(request, deadline_at=back(request.deadline_at)),
         **{name: back(getattr(state, name)) for name in names},

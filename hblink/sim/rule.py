@@ -9,7 +9,7 @@ from __future__ import annotations
 from hblink.core.effect import Activate, Answer, Effect, PowerOff, Release
 from hblink.core.event import Event, PeerBeat, PeerHalfOpen, PowerRead, Stalled, Started
 from hblink.core.state import State
-from hblink.core.value import OWNING, Advert, Power, Role, Settings, owner
+from hblink.core.value import OWNING, Advert, Power, Reason, Role, Settings, owner
 from hblink.sim.joint import NEVER, Node, Violation, Witness, World
 
 IDLE = frozenset({Role.STANDBY, Role.BLOCKED, Role.FENCING})
@@ -20,16 +20,23 @@ def observe(settings: Settings, witness: Witness, event: Event, after: bool) -> 
     """What the witness knows once `event` has reached its node; `after`: the frame echoes a sequence after a clear."""
     match event:
         case PeerBeat():
-            seen = witness._replace(fresh=0, heard=True, unbroken=False, offs=0, confirmed=False)
+            seen = witness._replace(
+                fresh=0, heard=True, spoken=witness.commanded, resumed=NEVER, unbroken=False, offs=0, confirmed=False
+            )
             if event.adopted:
                 seen = seen._replace(advert=None, after=False)
             return seen._replace(advert=event.advert, after=after) if event.newest else seen
         case PeerHalfOpen():
-            return witness._replace(advert=None, after=False, unbroken=False, offs=0, confirmed=False)
+            return witness._replace(
+                advert=None, after=False, spoken=witness.commanded, unbroken=False, offs=0, confirmed=False
+            )
         case PowerRead():
             return witness._replace(offs=min(2, witness.offs + 1) if event.power is Power.OFF else 0)
-        case Stalled() if event.late_ns >= settings.deadtime_ns:
-            return witness._replace(advert=None, after=False, offs=0, resumed=0, confirmed=False)
+        case Stalled():
+            seen = witness._replace(resumed=0, confirmed=False)
+            return (
+                seen._replace(advert=None, after=False, offs=0) if event.late_ns >= settings.release_late_ns else seen
+            )
         case Started():
             kept = witness.unbroken and event.memory.grant is not None
             return Witness(heard=event.memory.peer_heard, unbroken=kept)
@@ -51,6 +58,9 @@ def judge(
 ) -> Witness:
     """Judge what a step wants, `node` being as it was before the effects; returns the witness after them."""
     witness = node.witness
+    late = isinstance(event, Stalled) and event.late_ns >= settings.release_late_ns
+    if late and before.role in OWNING and state.role in OWNING:
+        raise Violation("S7", "keeps the service after a long pause")
     for effect in effects:
         match effect:
             case Activate():
@@ -58,7 +68,7 @@ def judge(
                 witness = witness._replace(unbroken=True, confirmed=False, offs=0)
             case PowerOff():
                 _judge_off(witness)
-                witness = witness._replace(commanded=True, offs=0)
+                witness = witness._replace(commanded=True, spoken=False, offs=0)
             case Release():
                 if not isinstance(event, Stalled | Started):
                     witness = witness._replace(unbroken=False)
@@ -68,7 +78,7 @@ def judge(
             case _:
                 pass
     if state.attempt is None and witness.commanded:
-        witness = witness._replace(commanded=False)
+        witness = witness._replace(commanded=False, spoken=False)
     return witness
 
 
@@ -105,6 +115,8 @@ def _judge_off(witness: Witness) -> None:
     stop_failed = witness.advert is not None and witness.advert.stop_failed
     if witness.fresh != NEVER and not stop_failed:
         raise Violation("I8", "sends an off to a peer heard within deadtime")
+    if not witness.heard and witness.spoken:
+        raise Violation("I11", "an inert node repeats its off to a peer that spoke")
     if not witness.heard and not witness.commanded and witness.offs < 2:
         raise Violation("I11", f"an inert node sends an off after {witness.offs} OFF readings")
 
@@ -118,10 +130,13 @@ def judge_frame(node: Node, advert: Advert) -> None:
 
 
 def judge_conflict(before: State, after: State, advert: Advert | None) -> None:
-    """I10: of two owners that see each other the lower epoch releases in the same step."""
-    if advert is None or advert.role not in OWNING or before.role not in OWNING:
+    """I10, S9: of two owners that see each other the lower epoch releases in the same step; to others nobody yields."""
+    if advert is None or before.role not in OWNING or advert.epoch <= before.epoch:
         return
-    if advert.epoch > before.epoch and after.role in OWNING:
+    if advert.role not in OWNING:
+        if after.reason is Reason.DUAL_ACTIVE:
+            raise Violation("S9", "releases to a node that owns nothing")
+    elif after.role in OWNING:
         raise Violation("I10", "keeps the service against a higher epoch")
 
 

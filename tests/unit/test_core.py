@@ -596,3 +596,13 @@ def test_the_peer_is_switched_on_again_when_a_late_off_may_have_come() -> None:
     node.tell(Activated(claim.op_id)).tell(PowerCommanded(on.op_id, accepted=True))
     node.wait(BETA.fence_latency_ns)
     assert count(node, PowerOn) == 2
+
+
+def test_a_start_alone_ends_at_any_authentic_frame() -> None:
+    node = Node(BETA).wait(BETA.initdead_ns + BETA.half_open_max_ns)
+    node.tell(PowerRead(node.state.check.op_id if node.state.check and node.state.check.op_id else 0, Power.OFF))
+    node.wait(BETA.off_interval_ns)
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF))
+    assert node.state.role is Role.FENCING
+    node.wait(10 * MS).tell(PeerHalfOpen(0))
+    assert node.state.role is not Role.FENCING

@@ -1,0 +1,223 @@
+"""Hosts, daemons and BMCs of the joint world: what an event, an effect, a crash or a tick makes of one node.
+
+Everything that the adapters of a daemon do stands here in its shortest form. This module must never touch a core's
+state except through Cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hblink.core.effect import Activate, Effect, Exit, PowerOff, PowerOn, ReadPower, Release
+from hblink.core.event import (
+    Activated,
+    ActivationFailed,
+    Event,
+    PeerBeat,
+    PowerCommanded,
+    PowerRead,
+    Released,
+    ReleaseFailed,
+    ServiceCarrierChanged,
+    Started,
+    Woke,
+)
+from hblink.core.value import Memory, Power
+from hblink.sim.family import DEADTIME, Family
+from hblink.sim.joint import POWER_OP, SERVICE_OP, TICK, Cores, Node, Sequence, Witness, World
+from hblink.sim.normal import cleared, older, put
+from hblink.sim.rule import aged, judge, judge_conflict, judge_frame, observe
+
+
+class Machines:
+    """The two machines of one family, over one set of cores."""
+
+    def __init__(self, family: Family, cores: Cores) -> None:
+        self.family = family
+        self.cores = cores
+
+    def feed(self, world: World, i: int, event: Event, after: bool = False) -> World:
+        """Let the core of node i take `event`, judge what it wants, and begin to do it."""
+        cores, node = self.cores, world.nodes[i]
+        settings = cores.settings[i]
+        outcome = cores.step(i, node.core, event)
+        witness = observe(settings, node.witness, event, after)
+        before, state = cores.states[node.core], cores.states[outcome.core]
+        witness = judge(settings, node._replace(witness=witness), before, state, event, outcome.effects)
+        if isinstance(event, PeerBeat):
+            judge_conflict(before, state, event.advert)
+        if outcome.cleared:
+            witness = witness._replace(after=False)
+        node = node._replace(core=outcome.core, unsent=node.unsent or outcome.changed, witness=witness)
+        world = put(world, i, node)
+        if outcome.cleared:
+            world = cleared(world, i)
+        for effect in outcome.effects:
+            world = self._begin(world, i, effect)
+        node = world.nodes[i]
+        if node.core >= 0:
+            world = self._give_up(world, i)
+            advert = cores.advert(i, node.core)
+            if advert is not None:
+                judge_frame(node, advert)
+        return world
+
+    def _begin(self, world: World, i: int, effect: Effect) -> World:
+        node = world.nodes[i]
+        match effect:
+            case Activate():
+                node = node._replace(service="activate", running=True)
+            case Release():
+                node = node._replace(service="release")
+            case ReadPower():
+                node = node._replace(power_op="read", sampled_off=not world.nodes[1 - i].power)
+            case PowerOff():
+                node = node._replace(power_op="off")
+            case PowerOn():
+                node = node._replace(power_on=True)
+            case Exit():
+                return self.end_daemon(world, i)
+            case _:
+                return world
+        return put(world, i, node)
+
+    def _give_up(self, world: World, i: int) -> World:
+        """What the core no longer waits for: a stop is forgotten, an `off` on its way may still be executed."""
+        node = world.nodes[i]
+        state = self.cores.states[node.core]
+        if node.service and state.service_op is None:
+            node = node._replace(service="")
+        waits = (state.attempt is not None and state.attempt.op_id is not None) or (
+            state.check is not None and state.check.op_id is not None
+        )
+        if node.power_op and not waits:
+            if node.power_op == "off":
+                world = put(world, 1 - i, world.nodes[1 - i]._replace(late_off=True))
+            node = node._replace(power_op="", sampled_off=False)
+        return put(world, i, node)
+
+    # --- what was asked for is answered
+
+    def answer_service(self, world: World, i: int, name: str) -> World:
+        """A start or a stop has ended, as `name` says."""
+        node = world.nodes[i]
+        stop = node.service == "release"
+        running = node.running if name != "done" else not stop
+        world = put(world, i, node._replace(service="", running=running))
+        if stop:
+            return self.feed(world, i, Released(SERVICE_OP) if name == "done" else ReleaseFailed(SERVICE_OP))
+        return self.feed(world, i, Activated(SERVICE_OP) if name == "done" else ActivationFailed(SERVICE_OP))
+
+    def answer_read(self, world: World, i: int, name: str) -> World:
+        """The BMC has told the power; `read_early`: as it was when it was asked."""
+        node = world.nodes[i]
+        off = node.sampled_off if name == "read_early" else not world.nodes[1 - i].power
+        power = Power.UNKNOWN if name == "read_unknown" else Power.OFF if off else Power.ON
+        world = put(world, i, node._replace(power_op="", sampled_off=False))
+        return self.feed(world, i, PowerRead(POWER_OP, power))
+
+    def answer_off(self, world: World, i: int, name: str) -> World:
+        """An `off` is answered: done, refused, of unknown outcome (`late_off`), or accepted and slow."""
+        world = put(world, i, world.nodes[i]._replace(power_op=""))
+        if name == "off":
+            world = self.power_off(world, 1 - i)
+        elif name != "fail_off":
+            world = put(world, 1 - i, world.nodes[1 - i]._replace(late_off=True))
+        return self.feed(world, i, PowerCommanded(POWER_OP, name in ("off", "slow_off")))
+
+    # --- hosts, daemons, time
+
+    def start(self, world: World, i: int) -> World:
+        """A daemon starts, and remembers what there is."""
+        node = world.nodes[i]
+        memory = node.memory
+        node = node._replace(
+            core=self.cores.fresh(i), memory=Memory(), session=node.session + 1, unsent=True, frozen=-1,
+            adopted=0, retired=0, newest=Sequence(0, False), candidate=0, candidate_seq=Sequence(0, False),
+        )  # fmt: skip
+        world = put(cleared(world, i), i, node)
+        world = self.feed(world, i, Started(memory))
+        return world if node.carrier else self.feed(world, i, ServiceCarrierChanged(False))
+
+    def forget(self, world: World, i: int) -> World:
+        """A daemon starts and cannot read what there is (S17)."""
+        return self.start(put(world, i, world.nodes[i]._replace(memory=Memory(ran=True))), i)
+
+    def end_daemon(self, world: World, i: int) -> World:
+        """The daemon is gone; what it wrote down stays."""
+        node = world.nodes[i]
+        memory = self.cores.states[node.core].remembered
+        if node.power_op == "off":
+            world = put(world, 1 - i, world.nodes[1 - i]._replace(late_off=True))
+        return put(world, i, _without_daemon(node, memory))
+
+    def die(self, world: World, i: int) -> World:
+        """The daemon is killed; the kernel goes on with what runs."""
+        return self.end_daemon(world, i)
+
+    def crash(self, world: World, i: int) -> World:
+        """The kernel ends, with all that ran; power stays."""
+        node = world.nodes[i]
+        memory = node.memory
+        if node.core >= 0:
+            world = self.end_daemon(world, i)
+            node = world.nodes[i]
+            memory = node.memory
+        kept = Memory(epoch=memory.epoch if self.family.disk else 0)
+        node = node._replace(up=False, running=False, memory=kept, carrier=True, witness=Witness())
+        return put(world, i, node)
+
+    def power_off(self, world: World, i: int) -> World:
+        """The host loses its power."""
+        world = self.crash(world, i)
+        return put(world, i, world.nodes[i]._replace(power=False))
+
+    def execute(self, world: World, i: int) -> World:
+        """A late `off` comes true."""
+        return self.power_off(put(world, i, world.nodes[i]._replace(late_off=False)), i)
+
+    def press(self, world: World, i: int) -> World:
+        """Somebody switches the host on."""
+        return put(world, i, world.nodes[i]._replace(power=True))
+
+    def boot(self, world: World, i: int) -> World:
+        """The kernel boots and its daemon starts."""
+        return self.start(put(world, i, world.nodes[i]._replace(up=True)), i)
+
+    def tick(self, world: World) -> World:
+        """A tick passes; who asked to be woken by then is woken."""
+        held = tuple(
+            None if frame is None else frame._replace(seq=older(frame.seq), echo=older(frame.echo))
+            for frame in world.held
+        )
+        world = world._replace(held=(held[0], held[1]))
+        due = [False, False]
+        for i in (0, 1):
+            node = world.nodes[i]
+            core = node.core
+            if core >= 0:
+                core, due[i] = self.cores.later(i, core)
+            memory = node.memory
+            if memory.last_authentic_at is not None:
+                memory = replace(memory, last_authentic_at=memory.last_authentic_at - TICK)
+            node = node._replace(
+                core=core,
+                memory=memory,
+                newest=older(node.newest),
+                candidate_seq=older(node.candidate_seq),
+                unsent=True,
+                frozen=min(node.frozen + 1, DEADTIME) if node.frozen >= 0 else -1,
+                witness=aged(node.witness, DEADTIME),
+            )
+            world = put(world, i, node)
+        for i in (0, 1):
+            if due[i] and world.nodes[i].frozen < 0:
+                world = self.feed(world, i, Woke())
+        return world
+
+
+def _without_daemon(node: Node, memory: Memory) -> Node:
+    return node._replace(
+        core=-1, memory=memory, service="", power_op="", sampled_off=False, power_on=False, frozen=-1,
+        adopted=0, retired=0, newest=Sequence(0, False), candidate=0, candidate_seq=Sequence(0, False), unsent=False,
+    )  # fmt: skip

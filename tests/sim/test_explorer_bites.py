@@ -1,0 +1,344 @@
+"""The explorer shown to bite: each deliberate weakening of the shipped code is found by the search, by the rule's name.
+
+A checker that lets one of these pass is worth nothing; so is one that finds the same without the weakening, so each
+family used here is also searched with the code as it is.
+"""
+
+# ruff: noqa: ARG001, ARG005 - a weakening keeps the signature of what it replaces
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from hblink.core import effect, fence, liveness, policy, state, turn
+from hblink.core.state import veto
+from hblink.core.value import Advert, Grant, Power, Reason, Role, Settings
+from hblink.sim import joint
+from hblink.sim.explorer import Explorer
+from hblink.sim.family import Family
+
+# hblink.core exports the function `step` nowhere; the module of that name is meant here.
+step = __import__("hblink.core.step", fromlist=["step"])
+
+Patch = pytest.MonkeyPatch
+LIMIT = 60_000
+
+
+def names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+BOOT = Family("boot", ticks=3, late=1, lossy=True)
+LOSSY = Family("lossy", ticks=4, formed=True, orders=1, lossy=True, moves=names("switchover"))
+SLOTS = Family(
+    "slots", ticks=9, formed=True, orders=1, faults=3, dark=True, moves=names("switchover cut cut_one fail_off")
+)
+YIELD = Family("yield", ticks=4, formed=True, orders=1, late=1, moves=names("switchover carrier"))
+COLD = Family("cold", ticks=7, faults=2, dark=True, moves=names("cut_one unplug fail_off"))
+LATE = Family("late", ticks=5, formed=True, faults=1, late=1, dark=True, moves=names("panic"))
+FENCE = Family("fence", ticks=6, formed=True, faults=2, dark=True, moves=names("panic fail_off read_unknown"))
+DAEMON = Family("daemon", ticks=5, formed=True, faults=2, moves=names("die freeze hiccup cut"))
+INERT = Family("inert", ticks=6, absent=True, disks=(0, 3), faults=1, dark=True, moves=names("press boot cut"))
+SERVICE = Family(
+    "service", ticks=6, formed=True, faults=2, orders=1, dark=True, moves=names("fail_stop switchover cut")
+)
+OPERATOR = Family("operator", ticks=6, formed=True, faults=1, orders=1, dark=True, moves=names("panic carrier"))
+
+
+# --- grants
+
+
+def skip_the_grant(patch: Patch) -> None:
+    original = policy._grant
+
+    def grant(now: turn.Turn) -> Grant | None:
+        advert = now.state.peer.advert
+        return original(now) or (Grant.NOT_TAKEN if advert is not None and advert.role is Role.STANDBY else None)
+
+    patch.setattr(policy, "_grant", grant)
+
+
+def no_echo_condition(patch: Patch) -> None:
+    original = policy._grant
+
+    def grant(now: turn.Turn) -> Grant | None:
+        cleared_at = now.state.cleared_at
+        now.set(cleared_at=-(10**18))
+        found = original(now)
+        now.set(cleared_at=cleared_at)
+        return found
+
+    patch.setattr(policy, "_grant", grant)
+
+
+def elects_itself(patch: Patch) -> None:
+    patch.setattr(policy, "holds_token", lambda settings, epoch: True)
+
+
+def timer_takes_a_yield_back(patch: Patch) -> None:
+    original = policy._keep_yield
+
+    def keep_yield(now: turn.Turn) -> None:
+        yielded = now.state.yielded
+        original(now)
+        if yielded and not now.state.yielded:
+            turn.become_claiming(now, Grant.NOT_TAKEN)
+
+    patch.setattr(policy, "_keep_yield", keep_yield)
+
+
+def last_grant_survives_frames(patch: Patch) -> None:
+    def authentic(now: turn.Turn) -> None:
+        fence.void_readings(now)
+        turn.drop_check(now, Reason.PEER_HEARD)
+
+    patch.setattr(step, "_authentic", authentic)
+
+
+def epoch_not_raised(patch: Patch) -> None:
+    patch.setattr(
+        turn, "next_epoch", lambda above, node: above if above & 1 == node and above else above + 1 + node % 2
+    )
+
+
+# --- fencing
+
+
+def one_off_is_enough(patch: Patch) -> None:
+    patch.setattr(fence, "OFFS_NEEDED", 1)
+
+
+def unverified_off(patch: Patch) -> None:
+    original = fence.on_power_commanded
+
+    def on_power_commanded(now: turn.Turn, op_id: int, accepted: bool) -> None:
+        attempt = now.state.attempt
+        if attempt is not None and attempt.op_id == op_id and accepted:
+            turn.become_claiming(now, Grant.FENCED)
+        else:
+            original(now, op_id, accepted)
+
+    patch.setattr(step, "on_power_commanded", on_power_commanded)
+
+
+def unknown_counts_as_off(patch: Patch) -> None:
+    original = fence._attempt_read
+
+    def read(now: turn.Turn, power: Power) -> None:
+        original(now, Power.OFF if power is Power.UNKNOWN else power)
+
+    patch.setattr(fence, "_attempt_read", read)
+
+
+def readings_outlive_a_frame(patch: Patch) -> None:
+    patch.setattr(step, "void_readings", lambda now: now.set(confirmed_until=None))
+
+
+def held_off_is_not_read_again(patch: Patch) -> None:
+    """The last OFF was held by a veto; when that is gone the claim comes at once."""
+    pursue = fence.pursue_attempt
+    read = fence._attempt_read
+
+    def attempt_read(now: turn.Turn, power: Power) -> None:
+        attempt = now.state.attempt
+        assert attempt is not None
+        if power is Power.OFF and attempt.offs >= 1 and veto(now.state, now.now) is not None:
+            now.set(attempt=replace(attempt, op_id=None, offs=2, act_at=None))
+        else:
+            read(now, power)
+
+    def pursue_attempt(now: turn.Turn) -> bool:
+        attempt = now.state.attempt
+        if attempt is not None and attempt.offs >= 2 and veto(now.state, now.now) is None:
+            turn.become_claiming(now, Grant.FENCED)
+            return True
+        return pursue(now)
+
+    patch.setattr(fence, "_attempt_read", attempt_read)
+    patch.setattr(policy, "pursue_attempt", pursue_attempt)
+
+
+def half_a_deadtime_is_silence(patch: Patch) -> None:
+    def is_silent(settings: Settings, state: state.State, now: int) -> bool:
+        return now >= liveness.silent_at(settings, state) - settings.deadtime_ns // 2
+
+    patch.setattr(policy, "is_silent", is_silent)
+    patch.setattr(fence, "is_silent", is_silent)
+    patch.setattr(policy, "slot_start", lambda settings, state, now: now)
+
+
+def no_slots(patch: Patch) -> None:
+    patch.setattr(policy, "slot_start", lambda settings, state, now: now)
+
+
+def narrow_slots(patch: Patch) -> None:
+    """Slots as long as an attempt: the nodes may date the last frame half_open_max apart."""
+    patch.setattr(Settings, "slot_ns", property(lambda settings: settings.fence_attempt_ns))
+
+
+def inert_rule_off(patch: Patch) -> None:
+    original = policy._act_alone
+
+    def act_alone(now: turn.Turn, forbidden: Reason | None) -> bool:
+        if not now.state.heard and now.state.check is None and forbidden is None:
+            now.set(heard=True)
+        return original(now, forbidden)
+
+    patch.setattr(policy, "_act_alone", act_alone)
+
+
+def off_before_the_first_reading(patch: Patch) -> None:
+    def act_inert(now: turn.Turn, forbidden: Reason | None) -> bool:
+        if forbidden is not None:
+            return False
+        turn.become_fencing(now, Reason.START_ALONE)
+        return True
+
+    patch.setattr(policy, "_act_inert", act_inert)
+
+
+def veto_ignored(patch: Patch) -> None:
+    for module in (policy, fence):
+        patch.setattr(module, "veto", lambda state, now: None)
+
+
+# --- stalls, stops, restarts
+
+
+def stall_gate_forgotten(patch: Patch) -> None:
+    patch.setattr(step, "_stall", lambda now, late_ns: None)
+
+
+def short_stall_accuses(patch: Patch) -> None:
+    original = step._stall
+
+    def stall(now: turn.Turn, late_ns: int) -> None:
+        if late_ns >= now.settings.release_late_ns:
+            original(now, late_ns)
+
+    patch.setattr(step, "_stall", stall)
+
+
+def stall_keeps_the_service(patch: Patch) -> None:
+    def stall(now: turn.Turn, late_ns: int) -> None:
+        now.set(listen_until=max(now.state.listen_until, now.now + now.settings.deadtime_ns), confirmed_until=None)
+        if now.state.role is Role.FENCING:
+            turn.become_standby(now, Reason.STALL)
+
+    patch.setattr(step, "_stall", stall)
+
+
+def yield_before_stops_are_confirmed(patch: Patch) -> None:
+    original = policy.become_yielding
+
+    def become_yielding(now: turn.Turn, reason: Reason) -> None:
+        original(now, reason)
+        if reason is Reason.SWITCHOVER:
+            turn.become_standby(now, reason, yielded=True)
+
+    patch.setattr(step, "become_yielding", become_yielding)
+    patch.setattr(policy, "become_yielding", become_yielding)
+
+
+def failed_stop_counts_as_stopped(patch: Patch) -> None:
+    for module in (step, policy):
+        patch.setattr(module, "become_halted", policy.finish_release)
+
+
+def speaks_before_its_clean_start(patch: Patch) -> None:
+    def advertise(state: state.State, now: int) -> Advert | None:
+        return original(replace(state, role=Role.STANDBY) if state.role is Role.STARTING else state, now)
+
+    original = state.advertise
+    patch.setattr(joint, "advertise", advertise)
+
+
+def restart_without_a_stop(patch: Patch) -> None:
+    original = step._start
+
+    def start(now: turn.Turn, memory: object) -> None:
+        original(now, memory)
+        now.effects[:] = [each for each in now.effects if not isinstance(each, effect.Release)]
+        turn.become_standby(now, Reason.LISTENING)
+
+    patch.setattr(step, "_start", start)
+
+
+def forgets_to_remember(patch: Patch) -> None:
+    patch.setattr(step, "_must_remember", lambda old, new: False)
+
+
+def epochs_of_standbys_compared(patch: Patch) -> None:
+    original = step._apply
+
+    def apply(now: turn.Turn, advert: Advert) -> None:
+        if now.state.role is Role.ACTIVE and advert.epoch > now.state.epoch:
+            now.set(epoch=advert.epoch)
+            turn.become_yielding(now, Reason.DUAL_ACTIVE)
+        else:
+            original(now, advert)
+
+    patch.setattr(step, "_apply", apply)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A weakening, where it shows, and the rules that may say so."""
+
+    weaken: Callable[[Patch], None]
+    family: Family
+    rule: str
+
+
+MUTANTS = (
+    Mutant(skip_the_grant, BOOT, "I2"),
+    Mutant(no_echo_condition, LOSSY, "I2"),
+    Mutant(elects_itself, BOOT, "I2"),
+    Mutant(timer_takes_a_yield_back, LOSSY, "I2"),
+    Mutant(last_grant_survives_frames, DAEMON, "I2"),
+    Mutant(epoch_not_raised, YIELD, "I3"),
+    Mutant(one_off_is_enough, FENCE, "I2"),
+    Mutant(unverified_off, FENCE, "I2"),
+    Mutant(unknown_counts_as_off, FENCE, "I2"),
+    Mutant(readings_outlive_a_frame, LATE, "I2"),
+    Mutant(held_off_is_not_read_again, OPERATOR, "I2"),
+    Mutant(half_a_deadtime_is_silence, DAEMON, "I8"),
+    Mutant(no_slots, SLOTS, "S4"),
+    Mutant(narrow_slots, SLOTS, "S4"),
+    Mutant(inert_rule_off, COLD, "I11"),
+    Mutant(off_before_the_first_reading, INERT, "I11"),
+    Mutant(veto_ignored, OPERATOR, "I15"),
+    Mutant(stall_gate_forgotten, DAEMON, "I6"),
+    Mutant(short_stall_accuses, DAEMON, "I6"),
+    Mutant(stall_keeps_the_service, DAEMON, "S7"),
+    Mutant(yield_before_stops_are_confirmed, YIELD, "I7"),
+    Mutant(failed_stop_counts_as_stopped, SERVICE, "I7"),
+    Mutant(speaks_before_its_clean_start, DAEMON, "I7"),
+    Mutant(restart_without_a_stop, DAEMON, "I7"),
+    Mutant(forgets_to_remember, DAEMON, "S17"),
+    Mutant(epochs_of_standbys_compared, INERT, "S9"),
+)
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.weaken.__name__)
+def test_a_weakened_rule_is_caught_by_name(mutant: Mutant, monkeypatch: Patch) -> None:
+    mutant.weaken(monkeypatch)
+    explorer = Explorer(mutant.family)
+    report = explorer.run(LIMIT)
+    assert report.found is not None, f"survived {report.states} states"
+    assert report.found.rule == mutant.rule, f"{report.found.text}\n{explorer.story(report.found.moves)}"
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.parametrize(
+    "family",
+    sorted({mutant.family for mutant in MUTANTS}, key=lambda family: family.name),
+    ids=lambda family: family.name,
+)
+def test_the_code_as_it_is_is_clean_in_the_same_bounds(family: Family) -> None:
+    report = Explorer(family).run(LIMIT)
+    assert report.found is None, report.found
