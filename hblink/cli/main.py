@@ -20,6 +20,8 @@ COMMANDS = {
     "switchover": "move the service to the other node",
     "fence": "show the fence device, or confirm that the peer is off",
     "key": "make a key, or list the keyring",
+    "sim": "simulate the pair under random faults",
+    "replay": "feed a flight record through the decision again",
 }
 
 
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="hblink",
         description="Availability of a two-node appliance. Not the amateur-radio software of that name.",
-        epilog="exit: 0 good, 1 not good (degraded, refused, no daemon), 2 usage, 78 configuration",
+        epilog="exit: 0 good, 1 not good (degraded, refused), 2 usage, 78 configuration",
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -83,6 +85,14 @@ def _command(name: str) -> Command:
         from hblink.cli import key
 
         return key
+    if name == "sim":
+        from hblink.cli import sim
+
+        return sim
+    if name == "replay":
+        from hblink.cli import replay
+
+        return replay
     from hblink.cli import act
 
     return act

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hblink.core.value import Advert, Grant, Guarantee, Reason, Role
+from hblink.core.value import Advert, Grant, Guarantee, Reason
 from hblink.sim.network import Network
 from hblink.sim.plan import Plan
 from hblink.sim.timeline import Timeline
@@ -51,11 +51,11 @@ class Checker:
         if advert.yielded and host.service:
             self._fail("I7", f"{host.name} says YIELDED and something runs")
 
-    def credited(self, host: Host, daemon: Daemon, link: int, data: bytes, *, genuine: bool) -> None:
+    def credited(self, host: Host, daemon: Daemon, link: int, data: bytes) -> None:
         """I4, I5: called for each frame that credits the peer with life."""
         peer = self._peer(host)
-        if not genuine:
-            self._fail("I4", f"{host.name} credits a frame that was moved, reflected or damaged")
+        if (link, data) not in peer.sent:
+            self._fail("I4", f"{host.name} credits a frame that {peer.name} never sent on that link")
         if (link, data) in daemon.credited:
             self._fail("I4", f"{host.name} credits the same frame twice")
         daemon.credited.add((link, data))
@@ -130,8 +130,3 @@ class Checker:
 
     def _fail(self, rule: str, message: str) -> None:
         raise Violation(f"{rule}: {message}, at {self._timeline.now / 1e9:.3f} s")
-
-
-def role_is_owning(role: Role) -> bool:
-    """Whether `role` starts or runs the service."""
-    return role in (Role.CLAIMING, Role.ACTIVE)

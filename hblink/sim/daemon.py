@@ -65,14 +65,14 @@ class Daemon:
         self.state: State = initial(self.settings)
         self.process = Process(host.timeline, host.clock, plan.stall_limit_ns, self._on_stall)
         self.session = Session(
-            Identity(plan.cluster_id, host.index, 1 - host.index),
+            Identity(plan.cluster_ids[host.index], host.index, 1 - host.index),
             [LinkTiming(link.interval_ns, self.settings.deadtime_ns) for link in plan.links],
-            Keyring((Key(1, plan.secret),), 1),
+            Keyring((Key(1, plan.secrets[host.index]),), 1),
             session_id=host.random.getrandbits(64) | 1,
             started_at=self.process.now(),
             echo_age_max_ns=plan.echo_age_max_ns,
             boot_id=host.boot_id,
-            config_digest=bytes(8),
+            config_digest=plan.config_digests[host.index],
             software_version="sim",
         )
         self.spoken_at: int | None = None  # when the first frame went out, in the world's time
@@ -98,7 +98,7 @@ class Daemon:
         """End at once, without clean-up."""
         self.process.kill()
 
-    def receive(self, link: int, data: bytes, *, genuine: bool) -> None:
+    def receive(self, link: int, data: bytes) -> None:
         """Bytes have come in; they wait if the daemon does not read, as far as the kernel holds them."""
         size, limit = (
             (1, _DATAGRAMS_WAITING) if self.host.plan.links[link].baud is None else (len(data), _BYTES_WAITING)
@@ -106,7 +106,7 @@ class Daemon:
         if self._waiting[link] + size > limit:
             return
         self._waiting[link] += size
-        self.process.deliver(lambda now: self._on_bytes(link, data, size, genuine, now))
+        self.process.deliver(lambda now: self._on_bytes(link, data, size, now))
 
     def carrier_changed(self) -> None:
         """The kernel has told of a change of carrier."""
@@ -133,6 +133,8 @@ class Daemon:
                 self.host.remember(effect.memory)
         if advertise(self.state, now) != self._said:
             self._send(range(len(self._due_at)), now, urgent=True)
+        if before.attempt is not None and self.state.attempt is None:
+            self._fence.withdraw_off()
         for effect in effects:
             self._carry_out(effect)
         self._arm(now)
@@ -143,14 +145,15 @@ class Daemon:
             self.feed(LinkOpened(link), now)
         if not self.host.carrier:
             self.feed(ServiceCarrierChanged(False), now)
-        self._fence.poll()
+        if self.settings.has_fence:
+            self._fence.poll()
         self._on_tick(now)
 
     def _on_stall(self, late_ns: int, now: int) -> None:
         self._note(f"loop {late_ns // 1_000_000} ms late")
         self.feed(Stalled(late_ns), now)
 
-    def _on_bytes(self, link: int, data: bytes, size: int, genuine: bool, now: int) -> None:
+    def _on_bytes(self, link: int, data: bytes, size: int, now: int) -> None:
         self._waiting[link] -= size
         blocks: Sequence[bytes | Rejected] = [data]
         if self.host.plan.links[link].baud is not None:
@@ -159,13 +162,13 @@ class Daemon:
             if isinstance(block, Rejected):
                 self.session.count(link, block)
             else:
-                self._on_frame(link, block, genuine, now)
+                self._on_frame(link, block, now)
 
-    def _on_frame(self, link: int, frame: bytes, genuine: bool, now: int) -> None:
+    def _on_frame(self, link: int, frame: bytes, now: int) -> None:
         received = self.session.receive(link, frame, now)
         for event in received.events:
             if isinstance(event, PeerBeat):
-                self.host.checker.credited(self.host, self, link, frame, genuine=genuine)
+                self.host.checker.credited(self.host, self, link, frame)
                 self.host.heard_in_boot = True
                 self.beat_at = now
             self.feed(event, now)
@@ -200,6 +203,7 @@ class Daemon:
 
     def _put(self, link: int, frame: bytes) -> bool:
         self.host.log.frame(frame)
+        self.host.sent.add((link, frame))
         self.host.said_at = self.host.timeline.now
         if self.spoken_at is None:
             self.spoken_at = self.host.timeline.now
@@ -238,9 +242,9 @@ class Daemon:
                 self._new_op(effect.op_id)
                 self._fence.command(effect.op_id, on=True)
             case RaiseAlarm():
-                self._note(f"alarm: {self._words(effect.alarm)}")
+                self._note(f"alarm: {self.words(effect.alarm)}")
             case ClearAlarm():
-                self._note(f"alarm over: {self._words(effect.alarm)}")
+                self._note(f"alarm over: {self.words(effect.alarm)}")
             case Answer():
                 self.host.checker.answered(effect.request)
                 outcome = "done" if effect.ok else f"refused, {effect.reason.value}"
@@ -314,5 +318,6 @@ class Daemon:
     def _note(self, text: str) -> None:
         self.host.log.add(self.host.name, text)
 
-    def _words(self, alarm: Alarm) -> str:
+    def words(self, alarm: Alarm) -> str:
+        """An alarm as the log says it."""
         return alarm.code if alarm.link < 0 else f"{alarm.code} {self.host.plan.links[alarm.link].name}"

@@ -80,6 +80,17 @@ class Fence:
         else:
             self._process.call_at(self._process.now(), lambda now: self._answer(request, None, False, now))
 
+    def withdraw_off(self) -> None:
+        """Give up an `off` under way that is no longer wanted; the BMC, which has it already, obeys all the same."""
+        request = self._running
+        if request is not None and request.kind == "off":
+            request.over = True
+            if request.deadline is not None:
+                request.deadline.cancel()
+            self._running = None
+            self._process.call_at(self._process.now(), lambda now: self._answer(request, None, False, now))
+            self._begin_waiting()
+
     def _displace(self, request: _Request) -> None:
         displaced = self._running
         assert displaced is not None

@@ -78,6 +78,7 @@ class Host:
         self.peer: Host  # set by the world
         self.on_change: Callable[[], None] = lambda: None  # told of every change of power, service or address
         self.said_at = -plan.deadtime_ns * 1000
+        self.sent: set[tuple[int, bytes]] = set()  # every frame that was ever put on each link here
         self.heard_in_boot = False
         self.forgot_at: int | None = None
         self.fenced: list[tuple[int, bool]] = []  # when `off` was sent to this machine, and whether its daemon spoke

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hblink.core.value import MS, SECOND, Settings
 
 NODES = ("alpha", "beta")
+STALL_SHARE = 4  # as in hblink.daemon: a loop that is late by this share of deadtime says so
+SECRET = bytes(range(1, 33))  # of simulated pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +21,21 @@ class LinkPlan:
     latency_ns: int = MS // 5
 
 
+LINKS = (LinkPlan("ethernet", 100 * MS), LinkPlan("serial", 200 * MS, 115200))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A pair and its surroundings. `settings` are indexed by node; durations in nanoseconds.
+    """A pair and its surroundings. `settings` and all other pairs are indexed by node; durations in nanoseconds.
 
-    `stall_limit_ns` is when the loop reports lateness, `command_timeout_ns` when a fence request is given up,
-    `off_takes_ns` how long a machine goes on after its BMC has accepted `off`.
+    `command_timeout_ns` is when a fence request is given up, `off_takes_ns` how long a machine goes on after its BMC
+    has accepted `off`.
     """
 
     settings: tuple[Settings, Settings]
-    links: tuple[LinkPlan, ...] = (
-        LinkPlan("ethernet", 100 * MS),
-        LinkPlan("serial", 200 * MS, 115200),
-    )
+    links: tuple[LinkPlan, ...] = LINKS
     names: tuple[str, str] = NODES
-    stall_limit_ns: int = 1 * SECOND
+    preferred_varies: bool = False  # a random run may prefer the other node
     boot_ns: int = 15 * SECOND
     service_ns: int = 1 * MS
     carrier_ns: int = 3 * MS
@@ -44,13 +46,19 @@ class Plan:
     has_disk: tuple[bool, bool] = (True, True)
     clock_base_ns: tuple[int, int] = (100 * SECOND, 7 * SECOND)
     clock_ppm: tuple[int, int] = (0, 0)
-    secret: bytes = field(default=bytes(range(1, 33)), repr=False)
-    cluster_id: int = 0x4842
+    secrets: tuple[bytes, bytes] = field(default=(SECRET, SECRET), repr=False)
+    cluster_ids: tuple[int, int] = (0x4842, 0x4842)
+    config_digests: tuple[bytes, bytes] = (bytes(8), bytes(8))
 
     @property
     def deadtime_ns(self) -> int:
         """After what silence the peer is suspected."""
         return self.settings[0].deadtime_ns
+
+    @property
+    def stall_limit_ns(self) -> int:
+        """How late a loop must be to say so."""
+        return self.deadtime_ns // STALL_SHARE
 
     @property
     def echo_age_max_ns(self) -> int:
@@ -59,5 +67,9 @@ class Plan:
 
 
 def default_plan() -> Plan:
-    """The built-in pair: alpha preferred, default timers."""
-    return Plan((Settings(me=0, preferred=0), Settings(me=1, preferred=0)))
+    """The built-in pair: alpha preferred, default timers, and the fencing slots that hblink.config derives of them."""
+    first = Settings(me=0, preferred=0)
+    slowest_ns = max(link.interval_ns for link in LINKS)
+    skew_ns = first.half_open_max_ns + 2 * first.deadtime_ns + slowest_ns
+    settings = replace(first, slot_skew_ns=skew_ns)
+    return Plan((settings, replace(settings, me=1)), preferred_varies=True)

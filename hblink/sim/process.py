@@ -87,7 +87,7 @@ class Process:
         self._arm()
 
     def _run(self) -> None:
-        """One turn of the loop: lateness, what came in, timers."""
+        """One turn of the loop: lateness, what came in, timers; callbacks take no time, so nothing comes in between."""
         if self._running or self.frozen or not self.alive:
             return
         self._running = True

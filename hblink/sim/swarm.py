@@ -6,17 +6,19 @@ ISSTA 2012). One seed is one run. This module must never let a run depend on any
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 
+from hblink.core.liveness import SLOTS
 from hblink.core.value import MS, SECOND, Role
 from hblink.sim import fault
 from hblink.sim.checker import Violation
+from hblink.sim.daemon import Daemon
+from hblink.sim.log import Line
 from hblink.sim.plan import Plan
 from hblink.sim.world import World
 
 CHAOS_NS = 120 * SECOND
-PATIENCE_NS = 240 * SECOND  # for everything to come right once nothing fails any more
 _STEADY_NS = 5 * SECOND
 
 
@@ -37,12 +39,24 @@ class Outcome:
     fences: int
     false_suspicions: int  # of these, of a node whose daemon spoke
     injected: int
+    lines: tuple[Line, ...] = field(default=(), compare=False, repr=False)  # all that happened
+
+
+def patience_of(plan: Plan) -> int:
+    """How long it may take until all has come right, once nothing fails: two rounds of fencing slots and a minute."""
+    return 2 * SLOTS * plan.settings[0].slot_ns + 65 * SECOND
 
 
 def varied(plan: Plan, random: Random) -> Plan:
     """Return `plan` with surroundings as one seed has them: clocks, disks, boots, BMCs, who is preferred."""
     preferred = random.randrange(2)
+    if not plan.preferred_varies:
+        preferred = plan.settings[0].preferred
     first, second = (replace(each, preferred=preferred) for each in plan.settings)
+    bmc_latency_ns = random.choice((50, 50, 300, 2000)) * MS
+    off_takes_ns = random.choice((0, 0, 1, 4)) * SECOND
+    if 3 * bmc_latency_ns + off_takes_ns + 2 * first.off_interval_ns > first.fence_attempt_ns:
+        bmc_latency_ns, off_takes_ns = plan.bmc_latency_ns, plan.off_takes_ns  # nobody could fence with such a BMC
     return replace(
         plan,
         settings=(first, second),
@@ -50,8 +64,8 @@ def varied(plan: Plan, random: Random) -> Plan:
         has_disk=(random.random() < 0.7, random.random() < 0.7),
         clock_base_ns=(random.randrange(500 * SECOND), random.randrange(500 * SECOND)),
         clock_ppm=(random.randrange(-200, 201), random.randrange(-200, 201)),
-        bmc_latency_ns=random.choice((50, 50, 300, 2000)) * MS,
-        off_takes_ns=random.choice((0, 0, 1, 4)) * SECOND,
+        bmc_latency_ns=bmc_latency_ns,
+        off_takes_ns=off_takes_ns,
     )
 
 
@@ -89,6 +103,7 @@ def run_seed(plan: Plan, seed: int, chaos_ns: int = CHAOS_NS) -> Outcome:
         fences=len(fences),
         false_suspicions=sum(fences),
         injected=injected,
+        lines=tuple(world.log.lines),
     )
 
 
@@ -112,11 +127,12 @@ def _recover(world: World) -> int:
     world.log.add("", "all faults end")
     fault.make_good(world)
     began = world.timeline.now
+    patience_ns = patience_of(world.plan)
     steady_since = None
     while steady_since is None or world.timeline.now - steady_since < _STEADY_NS:
-        if world.timeline.now - began > PATIENCE_NS:
+        if world.timeline.now - began > patience_ns:
             roles = ", ".join(f"{host.name} {_role(host.daemon)}" for host in world.hosts)
-            raise Violation(f"liveness: {roles}, {PATIENCE_NS // SECOND} s after the last fault")
+            raise Violation(f"liveness: {roles}, {patience_ns // SECOND} s after the last fault")
         if not is_settled(world):
             steady_since = None
         elif steady_since is None:
@@ -134,7 +150,5 @@ def is_settled(world: World) -> bool:
     return roles == [Role.ACTIVE.value, Role.STANDBY.value] and len(answering) == 1
 
 
-def _role(daemon: object) -> str:
-    from hblink.sim.daemon import Daemon
-
-    return daemon.state.role.value if isinstance(daemon, Daemon) else "no daemon"
+def _role(daemon: Daemon | None) -> str:
+    return "no daemon" if daemon is None else daemon.state.role.value

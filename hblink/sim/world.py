@@ -75,16 +75,15 @@ class World:
         """Let frames that were sent before come in at `to`, on their own link or on another one."""
         for each in sent:
             target = each.link if link is None else link
-            moved = target != each.link or each.sender == to.index
             data = self._as_on(each, target)
             path = self.network.path(1 - to.index, target)
             path.disturb()
-            self.timeline.call_after(path.plan.latency_ns, partial(self._inject, to, target, data, not moved))
+            self.timeline.call_after(path.plan.latency_ns, partial(self._inject, to, target, data))
 
     def noise(self, to: Host, link: int, data: bytes) -> None:
         """Let `data` come in at `to`, which no node sent."""
         self.network.path(1 - to.index, link).disturb()
-        self._inject(to, link, data, False)
+        self._inject(to, link, data)
 
     def lie(self, host: Host, truth: Truth) -> None:
         """Make the BMC of `host` say something; from then on I1 is not claimed unless it is the truth."""
@@ -92,9 +91,9 @@ class World:
         if truth is not Truth.TRUTHFUL:
             self.checker.exempt = self.checker.exempt or "a lying BMC"
 
-    def _inject(self, to: Host, link: int, data: bytes, genuine: bool) -> None:
+    def _inject(self, to: Host, link: int, data: bytes) -> None:
         if to.daemon is not None:
-            to.daemon.receive(link, data, genuine=genuine)
+            to.daemon.receive(link, data)
 
     def _as_on(self, sent: Sent, link: int) -> bytes:
         """The frame of `sent` in the form of another medium."""
@@ -109,7 +108,7 @@ class World:
     def _deliver(self, receiver: int, link: int, data: bytes) -> None:
         host = self.hosts[receiver]
         if host.daemon is not None and not host.paused:
-            host.daemon.receive(link, data, genuine=True)
+            host.daemon.receive(link, data)
 
     def _request(self) -> int:
         request, self._next_request = self._next_request, self._next_request + 1
