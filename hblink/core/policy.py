@@ -128,6 +128,9 @@ def _act_active(turn: Turn) -> bool:
 def _act_idle(turn: Turn) -> bool:
     """STANDBY or BLOCKED: take back a yield, claim on a grant, or see what the silence of the peer allows."""
     settings, now = turn.settings, turn.now
+    if turn.state.stop_by is not None:
+        _leave(turn)
+        return False
     if turn.state.role is Role.BLOCKED and not is_silent(settings, turn.state, now):
         if stop_failed_stands(settings, turn.state, now):
             return _act_on_stop_failed(turn)
@@ -136,9 +139,6 @@ def _act_idle(turn: Turn) -> bool:
             return False  # it is this node that listens anew, after a hiccup
         become_standby(turn, Reason.WAITING_FOR_PEER)
         return True
-    if turn.state.stop_by is not None:
-        _leave(turn)
-        return False
     _keep_yield(turn)
     grant = _grant(turn)
     forbidden = veto(turn.state, now)

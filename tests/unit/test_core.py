@@ -606,3 +606,12 @@ def test_a_start_alone_ends_at_any_authentic_frame() -> None:
     assert node.state.role is Role.FENCING
     node.wait(10 * MS).tell(PeerHalfOpen(0))
     assert node.state.role is not Role.FENCING
+
+
+def test_sigterm_ends_a_node_that_is_blocked_by_a_peer_that_cannot_stop() -> None:
+    node = standby_beta(has_fence=False)
+    for _ in range(200):
+        node.wait(100 * MS).hear(Advert(Role.HALTED, 2, stop_failed=True))
+    assert node.state.role is Role.BLOCKED
+    node.tell(ShutdownRequested())
+    assert count(node, Exit) == 1
