@@ -90,11 +90,6 @@ def heard_on(state: State, index: int) -> bool:
     return bool(state.peer.hears >> index & 1)
 
 
-def links_up(settings: Settings, state: State, now: int) -> int:
-    """How many links work in both directions; one-way loss counts as loss (S13)."""
-    return sum(hears_on(settings, link, now) and heard_on(state, index) for index, link in enumerate(state.links))
-
-
 def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
     """Every alarm that stands now."""
     peer = state.peer

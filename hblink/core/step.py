@@ -53,7 +53,18 @@ from hblink.core.turn import (
     become_yielding,
     drop_check,
 )
-from hblink.core.value import EPOCH_MAX, MEMORY_GRAIN_NS, OWNING, Advert, Memory, Reason, Role, Settings, next_epoch
+from hblink.core.value import (
+    EPOCH_MAX,
+    MEMORY_GRAIN_NS,
+    OWNING,
+    Advert,
+    Grant,
+    Memory,
+    Reason,
+    Role,
+    Settings,
+    next_epoch,
+)
 
 # More changes of role in one step than any chain of rules can make.
 _SETTLE_LIMIT = 8
@@ -309,8 +320,9 @@ def _expire(turn: Turn) -> None:
         turn.set(confirmed_until=None)
     if state.outstanding_until is not None and now >= state.outstanding_until:
         turn.set(outstanding_until=None)
-        if state.role in OWNING and not is_fresh(turn.settings, state, now):
-            turn.set(power_on_at=now)  # an `off` may have come after the `on`
+        serving = state.role in OWNING and state.claimed_by is not Grant.OPERATOR
+        if serving and not is_fresh(turn.settings, state, now):
+            turn.set(power_on_at=now)  # an `off` may have come after the `on`; never where a person swore it is off
     if state.start_hold_until is not None and now >= state.start_hold_until:
         turn.set(start_hold_until=None)
     if not is_fresh(turn.settings, state, now) and (state.peer.advert is not None or state.dual_seen):

@@ -615,3 +615,19 @@ def test_sigterm_ends_a_node_that_is_blocked_by_a_peer_that_cannot_stop() -> Non
     assert node.state.role is Role.BLOCKED
     node.tell(ShutdownRequested())
     assert count(node, Exit) == 1
+
+
+def test_a_peer_that_a_person_swore_to_be_off_is_never_switched_on() -> None:
+    node = fencing_beta()
+    while node.state.role is Role.FENCING:
+        attempt = node.state.attempt
+        if attempt is not None and attempt.op_id is not None:
+            node.tell(PowerCommanded(attempt.op_id, accepted=False))
+        node.wait(BETA.poll_interval_ns)
+    assert node.state.outstanding_until is not None
+    node.tell(ConfirmRequested(5))
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.UNKNOWN))
+    assert node.state.claimed_by is Grant.OPERATOR
+    node.tell(Activated(only(node, Activate).op_id)).wait(2 * BETA.fence_latency_ns)
+    assert node.state.role is Role.ACTIVE
+    assert count(node, PowerOn) == 0
