@@ -40,6 +40,18 @@ class Reannounce:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseService:
+    """Let the virtual addresses that are here have a lease (S10), or none while the pair is in maintenance (S18)."""
+
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSelf:
+    """Reset this machine at once, without a sync: something that should have stopped may still run (S8)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPower:
     """Read the peer's power state from its fence device, sending no command: PowerRead."""
 
@@ -89,6 +101,8 @@ Effect = (
     | Activate
     | Release
     | Reannounce
+    | LeaseService
+    | ResetSelf
     | ReadPower
     | PowerOff
     | PowerOn

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hblink.core.value import Advert, Memory, Power
+from hblink.core.value import Advert, Holder, Memory, Power
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class PeerBeat:
     `advert`: what it says, if it may be applied: newest, from a peer whose session state is UP, understood.
     `echo_sent_at`: when I sent the sequence that it echoes.
     `hears`: bit i is set if the peer accepted me on link i within its deadtime; None if the frame is not newest.
+    `boot`: the peer's kernel boot id as an opaque number, None until its session has told it (S14).
     """
 
     link: int
@@ -46,6 +47,7 @@ class PeerBeat:
     newest: bool = True
     adopted: bool = False
     hears: int | None = None
+    boot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,27 @@ class ServiceCarrierChanged:
     """Whether the service interfaces that are not cabled to the peer have carrier."""
 
     up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HealthMeasured:
+    """How much of the upstream targets answers, 0..100; None without targets, or before the first answer or timeout."""
+
+    score: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressHolderChanged:
+    """Who else answers for a virtual address; told again for every sighting, since one counts for a while only."""
+
+    holder: Holder
+
+
+@dataclass(frozen=True, slots=True)
+class GuardChanged:
+    """Whether a hardware watchdog would reset this node if the loop stopped."""
+
+    armed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +157,36 @@ class SwitchoverRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class StandbyRequested:
+    """An operator wants this node to run nothing and to take nothing over until `online`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRequested:
+    """An operator lifts what holds this node back: `standby`, a failed start, the cap on fences, a lying device."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceRequested:
+    """An operator begins or ends maintenance of the pair (S18); `until_at` ends it by itself."""
+
+    request: int
+    on: bool
+    until_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrillRequested:
+    """An operator wants the standby peer to be switched off and on again, to prove the fence device."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConfirmRequested:
     """An operator swears that the peer is off (S16)."""
 
@@ -154,6 +207,9 @@ Event = (
     | LinkOpened
     | LinkClosed
     | ServiceCarrierChanged
+    | HealthMeasured
+    | AddressHolderChanged
+    | GuardChanged
     | FenceReadinessChanged
     | Activated
     | ActivationFailed
@@ -163,6 +219,10 @@ Event = (
     | PowerRead
     | PowerCommanded
     | SwitchoverRequested
+    | StandbyRequested
+    | OnlineRequested
+    | MaintenanceRequested
+    | DrillRequested
     | ConfirmRequested
     | ShutdownRequested
 )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hblink.core.drill import drill_commanded, drill_read
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
 from hblink.core.liveness import is_silent
-from hblink.core.state import Check, CheckPurpose, veto
+from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, veto
 from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
 from hblink.core.value import Grant, Power, Reason
 
@@ -24,10 +25,12 @@ def on_power_read(turn: Turn, op_id: int, power: Power) -> None:
     if state.attempt is not None and state.attempt.op_id == op_id:
         _attempt_read(turn, power)
     elif state.check is not None and state.check.op_id == op_id:
-        if state.check.purpose is CheckPurpose.START_ALONE:
-            _start_alone_read(turn, state.check, power)
-        else:
+        if state.check.purpose is CheckPurpose.CONFIRM:
             _confirm_read(turn, state.check, power)
+        else:
+            _off_read(turn, state.check, power)
+    else:
+        drill_read(turn, op_id, power)
 
 
 def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
@@ -38,6 +41,8 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
         if attempt.cause is Reason.START_ALONE and not accepted:
             _end_start_alone(turn, Reason.INERT_PEER_UNKNOWN)
             return
+        if accepted and attempt.cause is not Reason.START_ALONE and not attempt.was_off:
+            _count_fence(turn)
         wait = 0 if accepted else turn.settings.off_retry_ns
         doubtful = attempt.doubtful or not accepted
         turn.set(
@@ -53,6 +58,21 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
     elif state.power_on_op == op_id:
         again = not accepted and state.attempt is None
         turn.set(power_on_op=None, power_on_at=turn.now + turn.settings.power_on_retry_ns if again else None)
+    else:
+        drill_commanded(turn, op_id, accepted)
+
+
+def fence_is_capped(turn: Turn) -> bool:
+    """Whether the peer has been fenced, powered on, as often as one hour allows (S15).
+
+    Each node counts what it has done in this kernel boot: two nodes that fail in turn begin anew at each boot.
+    """
+    return 0 < turn.settings.fence_cap <= len(turn.state.fences)
+
+
+def _count_fence(turn: Turn) -> None:
+    if turn.settings.fence_cap:
+        turn.set(fences=(*turn.state.fences, turn.now)[-turn.settings.fence_cap :])
 
 
 def void_readings(turn: Turn) -> None:
@@ -87,12 +107,13 @@ def pursue_attempt(turn: Turn) -> bool:
     if attempt is None:
         return False
     if _cause_is_gone(turn):
-        become_standby(turn, Reason.PEER_HEARD)
+        become_standby(turn, Reason.MAINTENANCE if in_maintenance(state) else Reason.PEER_HEARD)
         return True
     if now >= attempt.deadline_at:
         if attempt.cause is Reason.PEER_STOP_FAILED:
             turn.set(check_retry_at=now + turn.settings.inert_retry_ns)  # no slot times these attempts
-        become_blocked(turn, veto(state, now) or Reason.FENCE_FAILED)
+        held = claim_veto(state, now) if attempt.offs else veto(state, now)  # what was never OFF was not held
+        become_blocked(turn, held or Reason.FENCE_FAILED)
         return True
     if attempt.act_at is not None and now >= attempt.act_at:
         op_id = turn.op()
@@ -130,6 +151,8 @@ def _cause_is_gone(turn: Turn) -> bool:
     """Whether the reason for the attempt no longer stands: the peer is heard, or can be stopped after all."""
     attempt, advert = turn.state.attempt, turn.state.peer.advert
     assert attempt is not None
+    if in_maintenance(turn.state) or turn.state.fence_lied:
+        return True
     if attempt.cause is Reason.PEER_STOP_FAILED and advert is not None and advert.stop_failed:
         return False
     heard_at = turn.state.peer.authentic_at
@@ -148,7 +171,7 @@ def _attempt_read(turn: Turn, power: Power) -> None:
         return
     offs = attempt.offs + 1 if power is Power.OFF else 0
     if offs >= OFFS_NEEDED:
-        if veto(turn.state, now) is None and not _cause_is_gone(turn):
+        if claim_veto(turn.state, now) is None and not _cause_is_gone(turn):
             become_claiming(turn, Grant.FENCED)
             return
         offs = OFFS_NEEDED - 1  # held: the last OFF is read again when nothing holds it any more
@@ -166,15 +189,16 @@ def _end_start_alone(turn: Turn, reason: Reason) -> None:
     become_blocked(turn, reason)
 
 
-def _start_alone_read(turn: Turn, check: Check, power: Power) -> None:
-    """S5: ON or unknown ends the attempt before any command was sent; OFF twice is followed by a whole attempt."""
+def _off_read(turn: Turn, check: Check, power: Power) -> None:
+    """S5, S15: ON or unknown ends it before any command was sent; OFF twice is followed by a whole attempt."""
+    alone = check.purpose is CheckPurpose.START_ALONE
     if power is not Power.OFF:
         turn.set(check=None)
-        _end_start_alone(turn, _inert_reason(power))
+        _end_start_alone(turn, _inert_reason(power) if alone else Reason.FENCE_CAP)
     elif check.offs + 1 < OFFS_NEEDED:
         turn.set(check=replace(check, op_id=None, offs=check.offs + 1, act_at=turn.now + turn.settings.off_interval_ns))
-    elif veto(turn.state, turn.now) is None:
-        become_fencing(turn, Reason.START_ALONE)
+    elif veto(turn.state, turn.now) is None and (alone or is_silent(turn.settings, turn.state, turn.now)):
+        become_fencing(turn, Reason.START_ALONE if alone else Reason.PEER_SILENT, was_off=True)
     else:
         turn.set(check=None, check_retry_at=turn.now + turn.settings.poll_interval_ns)
 

@@ -6,7 +6,7 @@ on what the peer sent (S19): one bad frame must not be able to end both daemons.
 
 from __future__ import annotations
 
-from hblink.core.state import State, holds_token
+from hblink.core.state import State, holds_token, in_maintenance
 from hblink.core.value import EPOCH_MAX, OWNING, Grant, Reason, Role, Settings, owner
 
 
@@ -41,6 +41,9 @@ def violation(settings: Settings, state: State) -> str | None:
             running and not state.heard and state.claimed_by not in _INERT_GRANTS,
             "I11: an inert node runs the service",
         ),
+        (state.role is Role.FENCING and in_maintenance(state), "S18: fences in maintenance"),
+        (state.unleased and state.role is not Role.ACTIVE, "S18: addresses without a lease that are not served"),
+        (state.drill is not None and state.role is not Role.ACTIVE, "I8: a drill by a node that does not serve"),
         (
             state.check is not None and state.role not in (Role.STANDBY, Role.BLOCKED),
             "a reading without command belongs to STANDBY and BLOCKED",

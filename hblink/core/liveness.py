@@ -6,8 +6,8 @@ A condition holds from the instant at which its deadline is reached.
 
 from __future__ import annotations
 
-from hblink.core.state import LinkView, State, holds_token
-from hblink.core.value import Alarm, AlarmCode, Role, Settings
+from hblink.core.state import LinkView, State, holds_token, in_maintenance
+from hblink.core.value import OWNING, Alarm, AlarmCode, Holder, Role, Settings
 
 SLOTS = 3  # first the node without the token, then the holder if preferred, then the other holder (S4)
 
@@ -38,11 +38,30 @@ def is_fresh(settings: Settings, state: State, now: int) -> bool:
     return fresh_at is not None and now < fresh_at + settings.deadtime_ns
 
 
+def peer_is_ready(settings: Settings, state: State, now: int) -> bool:
+    """Whether the peer could take the service in a planned move right now.
+
+    It must have been heard lately: what is given to a peer that has just gone is on nobody, and its fence may fail.
+    """
+    advert = state.peer.advert
+    fresh_at = state.peer.fresh_at
+    return (
+        is_fresh(settings, state, now)
+        and fresh_at is not None
+        and now < fresh_at + settings.warntime_ns
+        and advert is not None
+        and advert.role is Role.STANDBY
+        and advert.able
+        and state.outstanding_until is None
+        and state.drill is None
+    )
+
+
 def stop_failed_stands(settings: Settings, state: State, now: int) -> bool:
     """Whether the peer has been saying STOP_FAILED past its bound, and still does, knowing what this node is (S8).
 
     Its newest frame must echo one that this node sent after it last released: of two nodes that could not stop, only
-    one can have that of the other.
+    one can have that of the other. A hiccup of one's own does not put it off: the peer, which is heard, accuses itself.
     """
     peer = state.peer
     return (
@@ -123,8 +142,19 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
         (AlarmCode.STOP_FAILED, state.role is Role.HALTED),
         (AlarmCode.PEER_STOP_FAILED, peer.stop_failed_at is not None),
         (AlarmCode.FENCE_OUTSTANDING, outstanding),
+        (AlarmCode.FENCE_LIED, state.fence_lied),
+        (AlarmCode.MAINTENANCE, in_maintenance(state)),
+        (AlarmCode.STANDBY_ORDERED, state.standby_ordered),
+        (AlarmCode.ADDRESS_CONFLICT, _has_address_conflict(state)),
         (AlarmCode.NO_SERVICE_CARRIER, not state.carrier),
         (AlarmCode.START_FAILED, held),
     )
     found.update(Alarm(code.value) for code, holds in levels if holds)
     return frozenset(found)
+
+
+def _has_address_conflict(state: State) -> bool:
+    """Whether somebody answers for the service who should not: while the peer serves, it should."""
+    off_accepted = state.attempt is not None and state.attempt.accepted
+    mine = state.role in OWNING or off_accepted
+    return state.holder is Holder.OTHER or (state.holder is Holder.PEER and mine)

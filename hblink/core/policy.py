@@ -6,10 +6,11 @@ why not. It claims only on a grant of SAFETY S2; health, wishes and preference o
 
 from __future__ import annotations
 
-from hblink.core.effect import Answer, Exit, Release
-from hblink.core.fence import begin_check, pursue_attempt, pursue_check
-from hblink.core.liveness import is_fresh, is_silent, slot_start, stop_failed_stands
-from hblink.core.state import CheckPurpose, holds_token, veto
+from hblink.core.drill import pursue_drill
+from hblink.core.effect import Exit, LeaseService, Release, ResetSelf
+from hblink.core.fence import begin_check, fence_is_capped, pursue_attempt, pursue_check
+from hblink.core.liveness import is_silent, peer_is_ready, slot_start, stop_failed_stands
+from hblink.core.state import CheckPurpose, State, can_fence, claim_veto, holds_token, in_maintenance, veto
 from hblink.core.turn import (
     Turn,
     become_active,
@@ -21,12 +22,24 @@ from hblink.core.turn import (
     become_yielding,
     say_yielded,
 )
-from hblink.core.value import OWNING, Grant, Guarantee, Reason, Role
+from hblink.core.value import HEALTH_UNKNOWN, OWNING, Grant, Guarantee, Reason, Role
 
 # Reasons for giving the service up after which the peer is told that it may have it (S8).
 _YIELD_REASONS = frozenset(
-    {Reason.SWITCHOVER, Reason.NO_SERVICE_CARRIER, Reason.START_FAILED, Reason.SHUTTING_DOWN, Reason.STOP_FAILED}
+    {
+        Reason.SWITCHOVER,
+        Reason.FAILBACK,
+        Reason.PEER_HEALTHIER,
+        Reason.NO_SERVICE_CARRIER,
+        Reason.START_FAILED,
+        Reason.SHUTTING_DOWN,
+        Reason.STOP_FAILED,
+    }
 )
+
+
+# What `at-least-one` may override (S16): a fence that was tried, or that cannot be.
+_BLOCKED_FOR_WANT_OF_A_FENCE = frozenset({Reason.FENCE_FAILED, Reason.NO_FENCE_DEVICE, Reason.FENCE_LIED})
 
 
 def act(turn: Turn) -> bool:
@@ -67,19 +80,6 @@ def finish_start(turn: Turn, *, ok: bool) -> None:
         become_yielding(turn, Reason.START_FAILED)
 
 
-def peer_is_ready(turn: Turn) -> bool:
-    """Whether the peer could take the service in a planned move right now."""
-    state = turn.state
-    advert = state.peer.advert
-    return (
-        is_fresh(turn.settings, state, turn.now)
-        and advert is not None
-        and advert.role is Role.STANDBY
-        and advert.able
-        and state.outstanding_until is None
-    )
-
-
 def _bound_stop(turn: Turn) -> bool:
     if turn.now < turn.state.role_at + turn.settings.stop_bound_ns:
         return False
@@ -102,6 +102,10 @@ def _act_halted(turn: Turn) -> bool:
     state = turn.state
     if state.stop_by is not None and turn.now >= state.stop_by:
         _exit(turn)
+    reset_ns = turn.settings.self_reset_ns
+    if reset_ns is not None and not state.reset_asked and turn.now >= state.role_at + reset_ns:
+        turn.set(reset_asked=True)
+        turn.emit(ResetSelf())
     if state.stop_retry_at is not None and turn.now >= state.stop_retry_at:
         op_id = turn.op()
         turn.set(service_op=op_id, stop_retry_at=None)
@@ -111,18 +115,66 @@ def _act_halted(turn: Turn) -> bool:
 
 def _act_active(turn: Turn) -> bool:
     """Yield when that is wanted and leaves the service on somebody; never for silence (S4)."""
-    state = turn.state
-    advert = state.peer.advert
-    ready = peer_is_ready(turn)
-    if state.stop_by is not None:
+    pursue_drill(turn)
+    ready = peer_is_ready(turn.settings, turn.state, turn.now)
+    _compare_with_peer(turn, ready)
+    _keep_lease(turn)
+    if turn.state.stop_by is not None:
+        if turn.state.unleased:
+            _exit(turn)  # S18: what runs stays as it is while the daemon is away
+            return False
         become_yielding(turn, Reason.SHUTTING_DOWN)
-    elif not state.carrier and ready:
-        become_yielding(turn, Reason.NO_SERVICE_CARRIER)
-    elif advert is not None and advert.want and ready:
-        become_yielding(turn, Reason.SWITCHOVER)
-    else:
+        return True
+    wish = _wish_to_yield(turn) if ready and not in_maintenance(turn.state) else None
+    if wish is None:
         return False
+    become_yielding(turn, wish)
     return True
+
+
+def _wish_to_yield(turn: Turn) -> Reason | None:
+    """Why the service would be better off on the peer, which is ready for it; None if it would not."""
+    settings, state, now = turn.settings, turn.state, turn.now
+    advert = state.peer.advert
+    if not state.carrier:
+        return Reason.NO_SERVICE_CARRIER
+    if advert is not None and advert.want:
+        return Reason.SWITCHOVER
+    if state.healthier_since is not None and now >= state.healthier_since + settings.health_hold_ns:
+        return Reason.PEER_HEALTHIER
+    if state.ready_since is not None and now >= state.ready_since + settings.failback_hold_ns:
+        return Reason.FAILBACK
+    return None
+
+
+def _compare_with_peer(turn: Turn, ready: bool) -> None:
+    """Date the conditions that must have held for a while: the peer is strictly healthier, or preferred and as healthy.
+
+    A node without a score of its own, or whose peer has none, compares as equal.
+    """
+    settings, state, now = turn.settings, turn.state, turn.now
+    advert = state.peer.advert
+    mine = theirs = 0
+    if advert is not None and advert.health != HEALTH_UNKNOWN and state.health is not None:
+        mine, theirs = max(1, state.health), advert.health
+    healthier = ready and theirs > mine
+    returns = ready and settings.auto_failback and settings.preferred != settings.me and theirs >= mine
+    healthier_since = (now if state.healthier_since is None else state.healthier_since) if healthier else None
+    ready_since = (now if state.ready_since is None else state.ready_since) if returns else None
+    if (healthier_since, ready_since) != (state.healthier_since, state.ready_since):
+        turn.set(healthier_since=healthier_since, ready_since=ready_since)
+
+
+def _keep_lease(turn: Turn) -> None:
+    """S18: no lease while the pair is in maintenance and the peer is known to know it; a lease in every other case."""
+    state = turn.state
+    peer = state.peer
+    known = peer.maintenance or (peer.advert is not None and peer.echo_sent_at > state.maintenance_at)
+    relies_on_lease = turn.settings.guarantee is Guarantee.AT_LEAST_ONE  # then a lapsed lease is what it waits for
+    unleased = in_maintenance(state) and (known or state.unleased) and not relies_on_lease
+    if unleased != state.unleased:
+        turn.set(unleased=unleased)
+        turn.emit(LeaseService(not unleased))
 
 
 def _act_idle(turn: Turn) -> bool:
@@ -142,7 +194,8 @@ def _act_idle(turn: Turn) -> bool:
     _keep_yield(turn)
     grant = _grant(turn)
     forbidden = veto(turn.state, now)
-    if grant is not None and forbidden is None:
+    held = claim_veto(turn.state, now)
+    if grant is not None and held is None:
         become_claiming(turn, grant)
         return True
     pursue_check(turn)
@@ -150,7 +203,7 @@ def _act_idle(turn: Turn) -> bool:
         return _act_alone(turn, forbidden)
     if stop_failed_stands(settings, turn.state, now):
         return _act_on_stop_failed(turn)
-    _explain(turn, forbidden)
+    _explain(turn, forbidden if grant is None else held)
     return False
 
 
@@ -160,8 +213,12 @@ def _act_on_stop_failed(turn: Turn) -> bool:
     forbidden = veto(state, now)
     if forbidden is not None:
         return _block(turn, forbidden)
-    if not turn.settings.has_fence:
-        return _block(turn, Reason.NO_FENCE_DEVICE)
+    if in_maintenance(state):
+        return _block(turn, Reason.MAINTENANCE)
+    if not can_fence(turn.settings, state):
+        return _block(turn, _no_device(state))
+    if fence_is_capped(turn):
+        return _block(turn, Reason.FENCE_CAP)
     if state.check_retry_at is not None and now < state.check_retry_at:
         return _block(turn, Reason.FENCE_FAILED)
     turn.set(check_retry_at=None)
@@ -177,7 +234,7 @@ def _grant(turn: Turn) -> Grant | None:
     if state.confirmed_until is not None and now < state.confirmed_until:
         return Grant.OPERATOR
     if advert is not None and advert.role is Role.STANDBY and advert.epoch == state.epoch:
-        if advert.yielded and not token:
+        if advert.yielded and not token and not in_maintenance(state):
             return Grant.YIELDED
         if token and not state.yielded and not advert.yielded and state.peer.echo_sent_at > state.cleared_at:
             return Grant.NOT_TAKEN
@@ -203,12 +260,14 @@ def _keep_yield(turn: Turn) -> None:
 def _act_alone(turn: Turn, forbidden: Reason | None) -> bool:
     """The peer is silent, and no grant is at hand."""
     settings, state, now = turn.settings, turn.state, turn.now
+    if in_maintenance(state):
+        return _wait_in_maintenance(turn)
     if state.check is not None:
         return False
     if not state.heard:
         return _act_inert(turn, forbidden)
-    tried = state.role is Role.BLOCKED and state.reason in (Reason.FENCE_FAILED, Reason.NO_FENCE_DEVICE)
-    if settings.guarantee is Guarantee.AT_LEAST_ONE and tried and forbidden is None:
+    tried = state.role is Role.BLOCKED and state.reason in _BLOCKED_FOR_WANT_OF_A_FENCE
+    if settings.guarantee is Guarantee.AT_LEAST_ONE and tried and claim_veto(state, now) is None:
         authentic_at = state.peer.authentic_at
         wait = settings.lease_ns + settings.lease_margin_ns
         if authentic_at is not None and now >= authentic_at + wait:
@@ -216,29 +275,60 @@ def _act_alone(turn: Turn, forbidden: Reason | None) -> bool:
             return True
     if forbidden is not None:
         return _block(turn, forbidden)
-    if not settings.has_fence:
-        return _block(turn, Reason.NO_FENCE_DEVICE)
-    if now >= slot_start(settings, state, now):
+    if not can_fence(settings, state):
+        return _block(turn, _no_device(state))
+    if fence_is_capped(turn):
+        return _act_capped(turn)
+    slot_at = slot_start(settings, state, now)
+    if now >= slot_at and state.health == 0 and now < slot_at + settings.deadtime_ns:
+        _say(turn, Reason.UPSTREAM_LOST)  # S6: failing probes delay, within the window of the slot
+        return False
+    if now >= slot_at:
         become_fencing(turn, Reason.PEER_SILENT)
         return True
-    if state.reason is not Reason.FENCE_FAILED:  # which says more, until the next attempt
+    if state.reason not in (Reason.FENCE_FAILED, Reason.ADDRESS_HELD):  # which say more, until the next attempt
         _say(turn, Reason.WAITING_FOR_SLOT)
     return False
 
 
 def _act_inert(turn: Turn, forbidden: Reason | None) -> bool:
     """Booted and never heard the peer since: send no command unless its BMC was read OFF twice before (S5)."""
-    state, now = turn.state, turn.now
+    state = turn.state
     if forbidden is not None:
         return _block(turn, forbidden)
-    if not turn.settings.has_fence or not turn.settings.start_alone:
+    if not can_fence(turn.settings, state) or not turn.settings.start_alone:
         return _block(turn, Reason.INERT)
-    if state.check_retry_at is None or now >= state.check_retry_at:
-        turn.set(check_retry_at=None)
-        begin_check(turn, CheckPurpose.START_ALONE)
+    _begin_check_in_time(turn, CheckPurpose.START_ALONE)
     if state.role is Role.STANDBY:
         _say(turn, Reason.INERT)
     return False
+
+
+def _act_capped(turn: Turn) -> bool:
+    """S15: the peer was fenced too often. Only one that reads OFF already may be fenced again; else this is blocked."""
+    blocked = _block(turn, Reason.FENCE_CAP)
+    _begin_check_in_time(turn, CheckPurpose.CAPPED)
+    return blocked
+
+
+def _begin_check_in_time(turn: Turn, purpose: CheckPurpose) -> None:
+    retry_at = turn.state.check_retry_at
+    if retry_at is None or turn.now >= retry_at:
+        turn.set(check_retry_at=None)
+        begin_check(turn, purpose)
+
+
+def _wait_in_maintenance(turn: Turn) -> bool:
+    """S18: the peer may be silent for as long as it likes."""
+    if turn.state.role is Role.BLOCKED:
+        become_standby(turn, Reason.MAINTENANCE)
+        return True
+    _say(turn, Reason.MAINTENANCE)
+    return False
+
+
+def _no_device(state: State) -> Reason:
+    return Reason.FENCE_LIED if state.fence_lied else Reason.NO_FENCE_DEVICE
 
 
 def _block(turn: Turn, reason: Reason) -> bool:
@@ -276,9 +366,9 @@ def _leave(turn: Turn) -> None:
     settings, state, now = turn.settings, turn.state, turn.now
     assert state.stop_by is not None
     token = holds_token(settings, state.epoch)
-    if token and not state.yielded and peer_is_ready(turn):
+    if token and not state.yielded and peer_is_ready(settings, state, now):
         say_yielded(turn)
-    if not token or not peer_is_ready(turn) or now >= state.stop_by:
+    if not token or not peer_is_ready(settings, state, now) or now >= state.stop_by:
         _exit(turn)
 
 
@@ -286,23 +376,3 @@ def _exit(turn: Turn) -> None:
     if not turn.state.exiting:
         turn.set(exiting=True)
         turn.emit(Exit())
-
-
-def finish_request(turn: Turn) -> None:
-    """Answer a switchover that has succeeded, failed or run out of time."""
-    state, now = turn.state, turn.now
-    if state.want_until is not None and (now >= state.want_until or state.role in OWNING):
-        turn.set(want_until=None)
-    pending = state.request
-    if pending is None:
-        return
-    advert = state.peer.advert
-    peer_active = advert is not None and advert.role is Role.ACTIVE and not holds_token(turn.settings, state.epoch)
-    mine = state.role is Role.ACTIVE
-    if mine if pending.to_me else peer_active:
-        turn.emit(Answer(pending.request, ok=True, reason=Reason.NONE))
-    elif now >= pending.deadline_at or (mine and not pending.to_me):
-        turn.emit(Answer(pending.request, ok=False, reason=Reason.TIMED_OUT))
-    else:
-        return
-    turn.set(request=None)

@@ -9,7 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from hblink.core.value import EPOCH_NONE, Advert, Alarm, Grant, Memory, Reason, Role, Settings, owner
+from hblink.core.value import (
+    EPOCH_NONE,
+    HEALTH_UNKNOWN,
+    Advert,
+    Alarm,
+    Grant,
+    Holder,
+    Memory,
+    Reason,
+    Role,
+    Settings,
+    owner,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,8 @@ class PeerView:
     half_open_at: int | None = None  # since when every authentic frame has not been fresh
     hears: int = 0  # bit i: the peer accepts me on link i
     stop_failed_at: int | None = None  # since when it has been saying STOP_FAILED
+    maintenance: bool = False  # S18: what the last applied frame said; silence does not end it
+    boot: int | None = None  # its kernel boot id, once it has told it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class Attempt:
     op_id: int | None = None  # what is being waited for
     commanded: bool = False  # an `off` has been sent: from here on its outcome may come late
     accepted: bool = False  # the device said yes
+    was_off: bool = False  # the peer read OFF before the command
     doubtful: bool = False  # an earlier `off` of this attempt was not accepted: it may still come late
     offs: int = 0  # OFF readings in a row since
     act_at: int | None = None  # when to send the next command or reading
@@ -59,6 +74,7 @@ class CheckPurpose(Enum):
     """Why the peer's power state is read without sending any command."""
 
     START_ALONE = "start_alone"  # S5
+    CAPPED = "capped"  # S15: a peer that reads OFF may be fenced all the same
     CONFIRM = "confirm"  # S16
 
 
@@ -75,11 +91,24 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An operator's switchover that is under way, to this node or away from it."""
+    """An operator's switchover that is under way, to this node or away from it; `standby`: and it shall stay away."""
 
     request: int
     deadline_at: int
     to_me: bool
+    standby: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """An operator's proof of the fence device on the standby peer: `off`, OFF read twice, `on`."""
+
+    request: int
+    deadline_at: int
+    op_id: int | None
+    offs: int = 0
+    act_at: int | None = None
+    is_off: bool = False  # OFF was read twice: what is left is to switch it on
 
 
 _NOTHING_REMEMBERED = Memory()
@@ -113,10 +142,27 @@ class State:
     service_op: int | None = None  # the Activate or Release that is being waited for
     stop_retry_at: int | None = None
     carrier: bool = True
+    health: int | None = None  # per cent of the upstream targets that answer
+    healthier_since: int | None = None  # since when the ready peer has been strictly healthier
+    ready_since: int | None = None  # since when the preferred peer could have had the service back
+    holder: Holder = Holder.NONE
+    holder_until: int | None = None  # a sighting of a foreign holder counts until then
+    guard_armed: bool = False
     fence_ready: bool = False
     start_hold_until: int | None = None
     request: Request | None = None
     want_until: int | None = None  # asks the active peer for the service
+    standby_ordered: bool = False
+    maintenance: bool = False  # S18: ordered here
+    maintenance_at: int = 0
+    maintenance_until: int | None = None
+    unleased: bool = False  # S18: active, and the addresses have no lease because the peer knows of the maintenance
+    drill: Drill | None = None
+    fences: tuple[int, ...] = ()  # S15: when a powered-on peer was fenced, within the hour; at most the cap
+    proof_at: int | None = None  # S14: when the OFF of the last fence was confirmed; None once it is judged
+    proof_boot: int = 0  # ... and the kernel boot id that the peer must not come back with
+    fence_lied: bool = False
+    reset_asked: bool = False
     stop_by: int | None = None  # the daemon is to end
     exiting: bool = False
     dual_seen: bool = False
@@ -135,10 +181,22 @@ def holds_token(settings: Settings, epoch: int) -> bool:
     return owner(epoch) == settings.me
 
 
+def in_maintenance(state: State) -> bool:
+    """Whether either node has said that the pair is in maintenance (S18)."""
+    return state.maintenance or state.peer.maintenance
+
+
+def can_fence(settings: Settings, state: State) -> bool:
+    """Whether there is a fence device to rely on (S14: one that lied is not)."""
+    return settings.has_fence and not state.fence_lied
+
+
 def veto(state: State, now: int) -> Reason | None:
     """Why this node may neither claim nor fence now; None if nothing forbids it (S6, S12). A veto never grants."""
     if state.stop_by is not None:
         return Reason.SHUTTING_DOWN
+    if state.standby_ordered:
+        return Reason.STANDBY_ORDERED
     if not state.carrier:
         return Reason.NO_SERVICE_CARRIER
     if state.start_hold_until is not None and now < state.start_hold_until:
@@ -146,6 +204,13 @@ def veto(state: State, now: int) -> Reason | None:
     if state.epoch >= 0xFFFF_FFFE:
         return Reason.EPOCH_EXHAUSTED
     return None
+
+
+def claim_veto(state: State, now: int) -> Reason | None:
+    """Why this node may not claim now, though it may fence: the peer's hardware still answers for the service (S12)."""
+    if state.holder is Holder.PEER and state.holder_until is not None and now < state.holder_until:
+        return Reason.ADDRESS_HELD
+    return veto(state, now)
 
 
 def memory_of(state: State) -> Memory:
@@ -156,6 +221,12 @@ def memory_of(state: State) -> Memory:
         peer_heard=state.heard,
         grant=state.grant,
         last_authentic_at=state.peer.authentic_at,
+        standby=state.standby_ordered,
+        maintenance=state.maintenance,
+        maintenance_until=state.maintenance_until,
+        peer_maintenance=state.peer.maintenance,
+        fences=state.fences,
+        fence_lied=state.fence_lied,
     )
 
 
@@ -168,9 +239,12 @@ def advertise(state: State, now: int) -> Advert | None:
         epoch=state.epoch,
         yielded=state.yielded,
         stop_failed=state.role is Role.HALTED,
+        maintenance=state.maintenance,
         want=state.want_until is not None,
         able=veto(state, now) is None,
-        fence_ready=state.fence_ready,
+        health=HEALTH_UNKNOWN if state.health is None or veto(state, now) is not None else max(1, state.health),
+        fence_ready=state.fence_ready and not state.fence_lied,
         run_ever=state.ran,
         dual_seen=state.dual_seen,
+        watchdog_armed=state.guard_armed,
     )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hblink.core.effect import Activate, Answer, Effect, PowerOff, Release
+from hblink.core.effect import Activate, Answer, Effect, LeaseService, PowerOff, Release
 from hblink.core.invariant import check_invariants
-from hblink.core.state import Attempt, State, holds_token
+from hblink.core.state import Attempt, PeerView, State, holds_token
 from hblink.core.value import Grant, Reason, Role, Settings, next_epoch
 
 
@@ -28,11 +28,13 @@ class Turn:
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the state; `role` only through `become_*`."""
-        self.state = replace(self.state, **changes)
+        if _differs(self.state, changes):
+            self.state = replace(self.state, **changes)
 
     def set_peer(self, **changes: Any) -> None:
         """Replace fields of the view of the peer."""
-        self.state = replace(self.state, peer=replace(self.state.peer, **changes))
+        if _differs(self.state.peer, changes):
+            self.state = replace(self.state, peer=replace(self.state.peer, **changes))
 
     def emit(self, effect: Effect) -> None:
         """Want `effect`, after all that was wanted before it."""
@@ -48,6 +50,11 @@ class Turn:
         role_at = self.state.role_at if role is self.state.role else self.now
         self.set(role=role, reason=reason, role_at=role_at, **changes)
         check_invariants(self.settings, self.state)
+
+
+def _differs(value: State | PeerView, changes: dict[str, Any]) -> bool:
+    """Whether any field would change: most frames change few, and copying a state is most of a step's cost."""
+    return any(getattr(value, name) != new for name, new in changes.items())
 
 
 def leave_attempt(turn: Turn) -> None:
@@ -66,6 +73,17 @@ def drop_check(turn: Turn, refusal: Reason) -> None:
     if check.request is not None:
         turn.emit(Answer(check.request, ok=False, reason=refusal))
     turn.set(check=None)
+
+
+def leave_drill(turn: Turn, refusal: Reason) -> None:
+    """Give up a drill: its `off` may still come, unless OFF has been seen; the peer is to be on again."""
+    drill = turn.state.drill
+    if drill is None:
+        return
+    if not drill.is_off:
+        turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
+    turn.set(drill=None, power_on_at=turn.now)
+    turn.emit(Answer(drill.request, ok=False, reason=refusal))
 
 
 def say_yielded(turn: Turn) -> None:
@@ -92,12 +110,15 @@ def become_blocked(turn: Turn, reason: Reason) -> None:
     turn._enter(Role.BLOCKED, reason)
 
 
-def become_fencing(turn: Turn, cause: Reason) -> None:
-    """Decide to power the peer off, and send the command in the same step (S4: nothing can come between)."""
+def become_fencing(turn: Turn, cause: Reason, *, was_off: bool = False) -> None:
+    """Decide to power the peer off, and send the command in the same step (S4: nothing can come between).
+
+    `was_off`: OFF was read twice before, so it is no fence of a powered-on peer (S15).
+    """
     drop_check(turn, Reason.BUSY)
     op_id = turn.op()
     deadline_at = turn.now + turn.settings.fence_attempt_ns
-    attempt = Attempt(cause, turn.now, deadline_at, op_id=op_id, commanded=True)
+    attempt = Attempt(cause, turn.now, deadline_at, op_id=op_id, commanded=True, was_off=was_off)
     turn._enter(Role.FENCING, cause, attempt=attempt, power_on_at=None)
     turn.emit(PowerOff(op_id))
 
@@ -124,6 +145,8 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
     turn.emit(Activate(op_id))
     if grant is Grant.FENCED:
         turn.set(power_on_at=turn.now)
+        if turn.state.peer.boot is not None:
+            turn.set(proof_at=turn.now, proof_boot=turn.state.peer.boot)
 
 
 def become_active(turn: Turn) -> None:
@@ -133,13 +156,31 @@ def become_active(turn: Turn) -> None:
 
 def become_yielding(turn: Turn, reason: Reason) -> None:
     """Stop the service. Only a stall leaves the last grant standing (S7)."""
+    leave_drill(turn, reason)
+    if turn.state.unleased:
+        turn.emit(LeaseService(leased=True))
     op_id = turn.op()
     grant = turn.state.grant if reason is Reason.STALL else None
-    turn._enter(Role.YIELDING, reason, service_op=op_id, grant=grant)
+    turn._enter(
+        Role.YIELDING,
+        reason,
+        service_op=op_id,
+        grant=grant,
+        unleased=False,
+        healthier_since=None,
+        ready_since=None,
+    )
     turn.emit(Release(op_id))
 
 
 def become_halted(turn: Turn) -> None:
     """A stop failed: something may still run here, so this node says STOP_FAILED and can be fenced for it (S8)."""
     retry_at = turn.now + turn.settings.stop_retry_ns
-    turn._enter(Role.HALTED, Reason.STOP_FAILED, service_op=None, stop_retry_at=retry_at, grant=None)
+    turn._enter(
+        Role.HALTED,
+        Reason.STOP_FAILED,
+        service_op=None,
+        stop_retry_at=retry_at,
+        grant=None,
+        reset_asked=turn.state.role is Role.HALTED and turn.state.reset_asked,
+    )

@@ -16,6 +16,11 @@ SECOND = 1_000_000_000
 # The slot reference moves with every frame; it is written down again when it has moved this far.
 MEMORY_GRAIN_NS = SECOND
 
+# What a node says of its upstream targets while it has none, or has not asked them yet.
+HEALTH_UNKNOWN = 255
+
+FENCE_CAP_PERIOD_NS = 3600 * SECOND
+
 # An epoch is a counter whose low bit is the index of the node that holds it. 0 and 1 have not been claimed by anybody:
 # they are what the configuration says of the preferred node, so that two nodes with different configurations agree on
 # one holder as soon as they have heard each other.
@@ -54,6 +59,15 @@ class Power(Enum):
 
 
 @unique
+class Holder(Enum):
+    """Who else answers for a virtual address on the service network."""
+
+    NONE = "none"
+    PEER = "peer"  # one of the peer's MAC addresses
+    OTHER = "other"  # somebody who is not of this pair
+
+
+@unique
 class Grant(Enum):
     """What entitled a node to claim (SAFETY S2, S16)."""
 
@@ -87,16 +101,24 @@ class Reason(Enum):
     INERT_PEER_UNKNOWN = "inert_peer_unknown"  # ... and the peer's BMC does not answer
     WAITING_FOR_SLOT = "waiting_for_slot"  # S4
     YIELDED = "yielded"  # said so, and the peer has not taken it yet
+    MAINTENANCE = "maintenance"  # S18: no suspicion, no fence, no takeover
+    UPSTREAM_LOST = "upstream_lost"  # own targets do not answer: the fence waits a moment (S6)
     # vetoes (S12): they only forbid
     NO_SERVICE_CARRIER = "no_service_carrier"
     START_FAILED = "start_failed"
     SHUTTING_DOWN = "shutting_down"
+    STANDBY_ORDERED = "standby_ordered"  # an operator said `standby`
+    ADDRESS_HELD = "address_held"  # the peer's hardware answers for a virtual address
     EPOCH_EXHAUSTED = "epoch_exhausted"
     # why a takeover is blocked
     NO_FENCE_DEVICE = "no_fence_device"
     FENCE_FAILED = "fence_failed"
+    FENCE_LIED = "fence_lied"  # S14: the device said OFF of a peer that never went down
+    FENCE_CAP = "fence_cap"  # S15: the peer was fenced too often within the hour
     # why the service was given up
     SWITCHOVER = "switchover"
+    FAILBACK = "failback"
+    PEER_HEALTHIER = "peer_healthier"  # it reaches more of the upstream targets, and has for a while
     STALL = "stall"
     DUAL_ACTIVE = "dual_active"
     STOP_FAILED = "stop_failed"
@@ -112,6 +134,8 @@ class Reason(Enum):
     FENCE_OUTSTANDING = "fence_outstanding"
     NOT_BLOCKED = "not_blocked"
     BUSY = "busy"
+    PEER_MAINTENANCE = "peer_maintenance"  # the peer says it, and has to take it back itself
+    REDUNDANCY_REDUCED = "redundancy_reduced"  # a drill needs every link, a ready standby and a ready device
     TIMED_OUT = "timed_out"
 
 
@@ -133,6 +157,10 @@ class AlarmCode(Enum):
     STOP_FAILED = "stop_failed"
     PEER_STOP_FAILED = "peer_stop_failed"
     FENCE_OUTSTANDING = "fence_outstanding"
+    FENCE_LIED = "fence_lied"
+    MAINTENANCE = "maintenance"
+    STANDBY_ORDERED = "standby_ordered"
+    ADDRESS_CONFLICT = "address_conflict"
     NO_SERVICE_CARRIER = "no_service_carrier"
     START_FAILED = "start_failed"
 
@@ -182,6 +210,12 @@ class Settings:
     stop_failed_fence_ns: int = 10 * SECOND
     start_hold_ns: int = 60 * SECOND
     confirm_ttl_ns: int = 60 * SECOND
+    auto_failback: bool = False  # the preferred node gets the service back once it has been ready for a while
+    failback_hold_ns: int = 60 * SECOND
+    health_hold_ns: int = 3 * SECOND  # how long the peer must have been strictly healthier
+    holder_ttl_ns: int = 1500 * MS  # how long a sighting of a foreign holder counts
+    fence_cap: int = 0  # S15: fences of a powered-on peer within an hour; 0: no cap
+    self_reset_ns: int | None = None  # S8: how long a stop may have failed before the node resets itself
 
     @property
     def peer(self) -> int:
@@ -212,7 +246,9 @@ class Settings:
 class Memory:
     """What must survive a daemon restart within one kernel boot (S17); `epoch` also survives a reboot where it can.
 
-    Unreadable memory counts as `Memory(ran=True)`: ran, not heard, no grant.
+    Unreadable memory counts as `Memory(ran=True)`: ran, not heard, no grant. The rest is what a person or a device has
+    said and must not be forgotten by an upgrade: `standby` and `maintenance` ordered here, the peer's own
+    `peer_maintenance` (S18), the instants of `fences` (S15), and that the peer's device lied (S14).
     """
 
     epoch: int = EPOCH_NONE
@@ -220,6 +256,12 @@ class Memory:
     peer_heard: bool = False
     grant: Grant | None = None  # the last grant, as long as no authentic frame of the peer came since
     last_authentic_at: int | None = None  # the reference of the fencing slots
+    standby: bool = False
+    maintenance: bool = False
+    maintenance_until: int | None = None
+    peer_maintenance: bool = False
+    fences: tuple[int, ...] = ()
+    fence_lied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +275,7 @@ class Advert:
     maintenance: bool = False
     want: bool = False  # asks to be handed the service
     able: bool = True  # could take it: no veto stands
+    health: int = HEALTH_UNKNOWN  # per cent of the upstream targets that it reaches, 1 at least
     fence_ready: bool = False
     run_ever: bool = False
     dual_seen: bool = False

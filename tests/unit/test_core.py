@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from hblink.core.effect import (
     Activate,
     Answer,
-    Effect,
     Exit,
     PowerOff,
     PowerOn,
@@ -24,10 +23,7 @@ from hblink.core.event import (
     Activated,
     ActivationFailed,
     ConfirmRequested,
-    Event,
     LinkClosed,
-    LinkOpened,
-    PeerBeat,
     PeerHalfOpen,
     PowerCommanded,
     PowerRead,
@@ -37,92 +33,11 @@ from hblink.core.event import (
     ServiceLost,
     ShutdownRequested,
     Stalled,
-    Started,
     SwitchoverRequested,
-    Woke,
 )
-from hblink.core.state import advertise, initial
-from hblink.core.step import next_wakeup, step
-from hblink.core.value import MS, SECOND, Advert, Grant, Guarantee, Memory, Power, Reason, Role, Settings
-
-ALPHA = Settings(me=0, preferred=0)
-BETA = Settings(me=1, preferred=0)
-STANDBY = Advert(Role.STANDBY, 0)
-
-
-class Node:
-    """One core, its clock, and the effects of its last event."""
-
-    def __init__(self, settings: Settings, memory: Memory | None = None) -> None:
-        self.settings = settings
-        self.state = initial(settings)
-        self.now = 100 * SECOND
-        self.effects: tuple[Effect, ...] = ()
-        self.all: list[Effect] = []
-        self.tell(Started(memory or Memory()))
-        assert isinstance(self.effects[-1], Release), "the first act is to stop whatever runs"
-        assert advertise(self.state, self.now) is None, "and it is silent until that is done"
-        self.tell(Released(self.effects[-1].op_id))
-        for link in range(settings.links):
-            self.tell(LinkOpened(link))
-
-    def tell(self, event: Event) -> Node:
-        self.state, self.effects = step(self.settings, self.state, event, self.now)
-        self.all += self.effects
-        return self
-
-    def hear(self, advert: Advert | None, age_ns: int = 10 * MS, link: int = 0, *, newest: bool = True) -> Node:
-        """A fresh frame of the peer, echoing what was sent `age_ns` ago."""
-        self.tell(PeerBeat(link, advert, self.now - age_ns, newest=newest, hears=3 if advert else None))
-        return self
-
-    def wait(self, duration_ns: int) -> Node:
-        """Let time pass, waking whenever the core asked for it."""
-        end = self.now + duration_ns
-        while (at := next_wakeup(self.settings, self.state, self.now)) is not None and at <= end:
-            self.now = at
-            self.tell(Woke())
-        self.now = end
-        return self
-
-
-T = TypeVar("T")
-
-
-def only(node: Node, kind: type[T]) -> T:
-    """The one effect of that kind among those of the last event."""
-    [found] = (effect for effect in node.effects if isinstance(effect, kind))
-    return found
-
-
-def count(node: Node, kind: type[Effect]) -> int:
-    """How many effects of that kind there have been in all."""
-    return sum(isinstance(effect, kind) for effect in node.all)
-
-
-def active_alpha() -> Node:
-    node = Node(ALPHA).wait(100 * MS).hear(STANDBY)
-    return node.tell(Activated(only(node, Activate).op_id))
-
-
-def standby_beta(**settings: Any) -> Node:
-    """Beta, which has heard alpha to be active under epoch 2 until now."""
-    return Node(replace(BETA, **settings)).wait(100 * MS).hear(Advert(Role.ACTIVE, 2))
-
-
-def fencing_beta(**settings: Any) -> Node:
-    """Beta, which has just sent `off` to the silent alpha."""
-    node = standby_beta(**settings).wait(BETA.deadtime_ns)
-    assert node.state.role is Role.FENCING
-    return node
-
-
-def read_off(node: Node) -> Node:
-    """Answer the reading that is under way: OFF."""
-    assert node.state.attempt is not None
-    assert node.state.attempt.op_id is not None
-    return node.tell(PowerRead(node.state.attempt.op_id, Power.OFF))
-
+from hblink.core.state import advertise
+from hblink.core.value import MS, SECOND, Advert, Grant, Guarantee, Memory, Power, Reason, Role
+from tests.unit.one import ALPHA, BETA, STANDBY, Node, active_alpha, count, fencing_beta, only, read_off, standby_beta
 
 # Claiming
 

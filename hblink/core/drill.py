@@ -1,0 +1,100 @@
+"""The drill: the standby peer is switched off and on for real, so that the fence device is known to work.
+
+The only `off` that is decided for a peer that is heard (SAFETY I8), on the word of a person, by a node that serves and
+goes on serving. It proves the device and grants nothing. Whatever ends it early leaves the peer to be switched on, and
+an `off` that was not seen to work outstanding (S3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
+from hblink.core.liveness import alarms_of, peer_is_ready
+from hblink.core.state import Drill, can_fence, in_maintenance
+from hblink.core.turn import Turn, leave_drill
+from hblink.core.value import AlarmCode, Power, Reason, Role
+
+OFFS_NEEDED = 2
+
+
+def begin_drill(turn: Turn, request: int) -> None:
+    """Send the `off` of a drill, or refuse it: nothing may be broken already, and nothing else be under way."""
+    refusal = _refusal(turn)
+    if refusal is not None:
+        turn.emit(Answer(request, ok=False, reason=refusal))
+        return
+    op_id = turn.op()
+    turn.set(drill=Drill(request, turn.now + turn.settings.fence_attempt_ns, op_id))
+    turn.emit(PowerOff(op_id))
+
+
+def _refusal(turn: Turn) -> Reason | None:
+    settings, state = turn.settings, turn.state
+    degraded = any(alarm.code == AlarmCode.DEGRADED.value for alarm in alarms_of(settings, state, turn.now))
+    busy = state.drill is not None or state.request is not None or state.power_on_op is not None
+    if state.role is not Role.ACTIVE or state.stop_by is not None:
+        return Reason.NOT_ACTIVE
+    if in_maintenance(state):
+        return Reason.MAINTENANCE
+    if not can_fence(settings, state):
+        return Reason.FENCE_LIED if state.fence_lied else Reason.NO_FENCE_DEVICE
+    if busy:
+        return Reason.BUSY
+    if state.outstanding_until is not None:
+        return Reason.FENCE_OUTSTANDING
+    if degraded or not peer_is_ready(settings, state, turn.now) or not state.fence_ready:
+        return Reason.REDUNDANCY_REDUCED
+    return None
+
+
+def drill_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
+    """Take the answer to the drill's `off` or `on`."""
+    drill = turn.state.drill
+    if drill is None or drill.op_id != op_id:
+        return
+    if drill.is_off:
+        turn.set(drill=None)
+        if not accepted:
+            turn.set(power_on_at=turn.now + turn.settings.power_on_retry_ns)
+        reason = Reason.NONE if accepted else Reason.FENCE_FAILED
+        turn.emit(Answer(drill.request, ok=accepted, reason=reason))
+    elif accepted:
+        turn.set(drill=replace(drill, op_id=None, act_at=turn.now))
+    else:
+        leave_drill(turn, Reason.FENCE_FAILED)
+
+
+def drill_read(turn: Turn, op_id: int, power: Power) -> None:
+    """Take a reading of the drill; OFF twice is followed by `on` in the same step."""
+    drill = turn.state.drill
+    if drill is None or drill.op_id != op_id:
+        return
+    offs = drill.offs + 1 if power is Power.OFF else 0
+    if offs < OFFS_NEEDED:
+        wait = turn.settings.off_interval_ns if offs else turn.settings.poll_interval_ns
+        turn.set(drill=replace(drill, op_id=None, offs=offs, act_at=turn.now + wait))
+        return
+    on = turn.op()
+    boot = turn.state.peer.boot
+    if boot is not None:
+        turn.set(proof_at=turn.now, proof_boot=boot)
+    turn.set(drill=replace(drill, op_id=on, offs=offs, act_at=None, is_off=True, deadline_at=_on_deadline(turn)))
+    turn.emit(PowerOn(on))
+
+
+def _on_deadline(turn: Turn) -> int:
+    return turn.now + turn.settings.fence_attempt_ns
+
+
+def pursue_drill(turn: Turn) -> None:
+    """Send the next reading when its time has come; end a drill that has lasted its time."""
+    drill, now = turn.state.drill, turn.now
+    if drill is None:
+        return
+    if now >= drill.deadline_at:
+        leave_drill(turn, Reason.TIMED_OUT)
+    elif drill.act_at is not None and now >= drill.act_at:
+        op_id = turn.op()
+        turn.set(drill=replace(drill, op_id=op_id, act_at=None))
+        turn.emit(ReadPower(op_id))
