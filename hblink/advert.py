@@ -5,7 +5,11 @@ from __future__ import annotations
 from hblink_wire import Flag, Frame
 from hblink_wire.frame import NO_FLAGS
 
-from hblink.core.value import Advert, Role
+from hblink.core.value import HEALTH_UNKNOWN, Advert, Role
+
+# The diag octet, for display.
+DIAG_NONE = 0
+DIAG_ENDING = 1  # the daemon is being ended by its operator
 
 
 def flags_of(advert: Advert) -> Flag:
@@ -26,8 +30,13 @@ def flags_of(advert: Advert) -> Flag:
     return flags
 
 
+def health_of(advert: Advert) -> int:
+    """Return the health octet: 0 of a node that could not take the service, else its score or 255 (unknown)."""
+    return advert.health if advert.able else 0
+
+
 def advert_of(frame: Frame) -> Advert:
-    """Return what `frame` says of its sender; unknown health counts as able."""
+    """Return what `frame` says of its sender; 0 health is a node that is not able."""
     flags = frame.flags
     return Advert(
         role=Role[frame.role.name],
@@ -37,6 +46,7 @@ def advert_of(frame: Frame) -> Advert:
         maintenance=Flag.MAINTENANCE in flags,
         want=Flag.WANT in flags,
         able=frame.health != 0,
+        health=frame.health or HEALTH_UNKNOWN,
         fence_ready=Flag.FENCE_READY in flags,
         run_ever=Flag.RUN_EVER in flags,
         dual_seen=Flag.DUAL_SEEN in flags,

@@ -30,13 +30,17 @@ class FlightError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One call of `step`: the instant, the event, the roles around it, the effects."""
+    """One call of `step`: the instant, the event, the roles around it, the effects.
+
+    `state` is the whole state before it, where the record begins in mid-flight; else None.
+    """
 
     at: int
     event: Event
     before: str
     after: str
     effects: tuple[Effect, ...]
+    state: State | None = None
 
 
 _CLASSES: dict[str, type] = {
@@ -54,8 +58,10 @@ def head_line(settings: Settings, node: str, version: str) -> str:
     return json.dumps({"flight": 1, "node": node, "version": version, "settings": _plain(settings)})
 
 
-def step_line(at: int, event: Event, before: State, after: State, effects: tuple[Effect, ...]) -> str:
-    """One step as a line of JSON."""
+def step_line(
+    at: int, event: Event, before: State, after: State, effects: tuple[Effect, ...], *, whole: bool = False
+) -> str:
+    """One step as a line of JSON; `whole` adds the state before it, so that a record can begin here."""
     document = {
         "at": at,
         "event": _plain(event),
@@ -65,6 +71,8 @@ def step_line(at: int, event: Event, before: State, after: State, effects: tuple
         "epoch": after.epoch,
         "effects": [_plain(effect) for effect in effects],
     }
+    if whole:
+        document["state"] = _plain(before)
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -96,12 +104,15 @@ def read(lines: Iterable[str]) -> Iterator[tuple[Settings, Step]]:
 def replay(steps: Iterable[tuple[Settings, Step]]) -> Iterator[tuple[Step, State, tuple[Effect, ...]]]:
     """Feed the recorded events through `step`; yield each recorded step with what the core makes of it now.
 
-    A `Started` begins a new life of the daemon. Raises FlightError if the record does not begin with one.
+    A `Started` begins a new life of the daemon, and a step with its state goes on from that one. Raises FlightError if
+    the record begins with neither.
     """
     state: State | None = None
     for settings, recorded in steps:
         if isinstance(recorded.event, events_module.Started):
             state = initial(settings)
+        elif recorded.state is not None:
+            state = recorded.state
         if state is None:
             raise FlightError("the record begins in mid-flight: it can be read, not replayed")
         state, effects = step(settings, state, recorded.event, recorded.at)
@@ -115,6 +126,7 @@ def _step(document: dict[str, Any]) -> Step:
         before=str(document["before"]),
         after=str(document["after"]),
         effects=tuple(_tagged(effect) for effect in document["effects"]),
+        state=_typed(State, document["state"]) if "state" in document else None,
     )
 
 
@@ -128,6 +140,9 @@ def _plain(value: Any) -> Any:
         for field in dataclasses.fields(value):
             plain[field.name] = _plain(getattr(value, field.name))
         return plain
+    if isinstance(value, (tuple, frozenset)):
+        items = [_plain(item) for item in value]
+        return sorted(items, key=str) if isinstance(value, frozenset) else items
     return value
 
 
@@ -140,10 +155,12 @@ def _tagged(document: dict[str, Any]) -> Any:
 
 
 def _typed(hint: Any, value: Any) -> Any:
-    """Read `value` as the annotation `hint` says: a dataclass, an enumeration, an optional of these, or as it is."""
+    """Read `value` as the annotation `hint` says: a dataclass, an enumeration, an optional or a number of these."""
     if isinstance(hint, types.UnionType):
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         return None if value is None else _typed(members[0], value)
+    if (container := typing.get_origin(hint)) in (tuple, frozenset):
+        return container(_typed(typing.get_args(hint)[0], item) for item in value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):

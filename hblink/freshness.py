@@ -7,9 +7,11 @@ wire are compared modulo 2**32 (RFC 1982). This module must never credit anythin
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hblink_wire import Frame, Reject, Rejected, TlvType
+from hblink_wire.tlv import MAC_BYTES, SECTION_BYTES
 
 from hblink.core.value import MS
 
@@ -121,6 +123,9 @@ class Speaker:
     software_version: str | None = None
     key_id: int = 0
     key_ids: tuple[int, ...] = field(default=())
+    service_macs: frozenset[bytes] = frozenset()
+    config_sections: Mapping[int, bytes] = field(default_factory=dict)
+    diag: int = 0
 
     def refusal(self, link: int, frame: Frame, age_max_ms: int) -> Rejected | None:
         """Judge R4 and R5; changes nothing.
@@ -155,6 +160,12 @@ class Speaker:
             self.software_version = version.decode("ascii")
         if (key_ids := frame.tlv(TlvType.KEY_IDS)) is not None:
             self.key_ids = tuple(key_ids)
+        self.diag = frame.diag
+        if (sections := frame.tlv(TlvType.CONFIG_SECTIONS)) is not None:
+            entries = (sections[at : at + SECTION_BYTES] for at in range(0, len(sections), SECTION_BYTES))
+            self.config_sections = {entry[0]: entry[1:] for entry in entries}
+        if (macs := frame.tlv(TlvType.SERVICE_MACS)) is not None:
+            self.service_macs = frozenset(macs[at : at + MAC_BYTES] for at in range(0, len(macs), MAC_BYTES))
 
 
 def _missed(elapsed_ns: int, interval_ns: int) -> int:

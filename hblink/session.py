@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hblink_wire import (
     Expected,
@@ -23,17 +23,16 @@ from hblink_wire import (
     Role,
     SessionState,
     Tlv,
-    TlvType,
     decode,
     encode,
 )
 from hblink_wire.frame import ECHO_LAG_SILENT, HOLD_MS_MAX
-from hblink_wire.tlv import pack
 
-from hblink.advert import advert_of, flags_of
+from hblink.advert import advert_of, flags_of, health_of
 from hblink.core import value
 from hblink.core.event import PeerBeat, PeerHalfOpen
 from hblink.core.value import MS, Advert
+from hblink.element import Elements
 from hblink.freshness import MASK32, Emission, Emissions, Reception, Speaker
 
 LINKS_MAX = 4
@@ -95,6 +94,9 @@ class PeerReport:
     software_version: str | None
     key_id: int  # under which its last frame was signed
     key_ids: tuple[int, ...]  # that it accepts
+    service_macs: frozenset[bytes]  # of its interfaces that carry the virtual addresses
+    config_sections: Mapping[int, bytes] = field(default_factory=dict)  # digests of its configuration's parts
+    diag: int = 0  # hblink.advert
 
 
 class Session:
@@ -132,13 +134,7 @@ class Session:
         self._expected = tuple(Expected(identity.cluster_id, identity.me, link) for link in range(len(links)))
         self._started_at = started_at
         self._echo_age_max_ns = echo_age_max_ns
-        self._boot_tlv = Tlv(TlvType.BOOT_ID, boot_id)
-        self._rotating = [
-            Tlv(TlvType.CONFIG_DIGEST, config_digest),
-            Tlv(TlvType.SOFTWARE_VERSION, software_version.encode("ascii")),
-        ]
-        pack((self._boot_tlv, *self._rotating))
-        self._turn = 0
+        self.elements = Elements(boot_id, config_digest, software_version)
         self._boot_id_arrived = False
         self._emissions = Emissions(first_seq, echo_age_max_ns)
         self._spoken = False
@@ -214,6 +210,7 @@ class Session:
         """
         if self._peer is not None:
             self._retired.append(self._peer.session)
+            speaker.service_macs = speaker.service_macs or self._peer.service_macs  # the machine's, not the session's
         self._candidates.pop(speaker.session, None)
         self._peer = speaker
         self._floor = self._emissions.next_seq - 1
@@ -238,6 +235,7 @@ class Session:
             newest=newest,
             adopted=adopted,
             hears=frame.hears if applied else None,
+            boot=None if speaker.boot_id is None else int.from_bytes(speaker.boot_id, "big"),
         )
         if frame.is_understood:
             return Received((beat,))
@@ -265,7 +263,7 @@ class Session:
         `advert` is of the state that every event so far has passed into; `carrier` has bit i set if link i has carrier.
         """
         with_boot_id = not self._boot_id_arrived
-        tlvs = (self._boot_tlv if with_boot_id else self._next_tlv(),)
+        tlvs = (self.elements.boot_id if with_boot_id else self.elements.next(self.keyring.ids),)
         seq = self._emissions.add(now, with_boot_id)
         self._spoken = True
         speaker = self._addressee(now)
@@ -332,7 +330,7 @@ class Session:
             role=Role[advert.role.name],
             session_state=SessionState.UP if speaker is not None and speaker is self._peer else SessionState.INIT,
             diag=diag,
-            health=100 if advert.able else 0,
+            health=health_of(advert),
             multiplier=min(255, max(1, timing.deadtime_ns // timing.interval_ns)),
             tx_interval_ms=min(0xFFFF, timing.interval_ns // MS),
             rx_loss=reception.loss(now),
@@ -350,12 +348,6 @@ class Session:
             for link, (reception, timing) in enumerate(pairs)
             if reception.fresh_at is not None and now - reception.fresh_at < timing.deadtime_ns
         )
-
-    def _next_tlv(self) -> Tlv:
-        """Return the element whose turn it is; one rides in each frame so that frames stay short on slow lines."""
-        rotating = (*self._rotating, Tlv(TlvType.KEY_IDS, bytes(self.keyring.ids)))
-        self._turn = (self._turn + 1) % len(rotating)
-        return rotating[self._turn]
 
     # Looking in
 
@@ -377,7 +369,15 @@ class Session:
         if peer is None:
             return None
         return PeerReport(
-            peer.session, peer.boot_id, peer.config_digest, peer.software_version, peer.key_id, peer.key_ids
+            peer.session,
+            peer.boot_id,
+            peer.config_digest,
+            peer.software_version,
+            peer.key_id,
+            peer.key_ids,
+            peer.service_macs,
+            peer.config_sections,
+            peer.diag,
         )
 
 

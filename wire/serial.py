@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import binascii
 
-from hblink_wire.layout import FRAME_MAX
+from hblink_wire.layout import FRAME_MAX, FRAME_MIN
 from hblink_wire.reject import Reject, Rejected
 
 _CRC_LENGTH = 2
@@ -56,6 +56,13 @@ class Deframer:
             self._overrun = False
             self._append(part, results)
         return results
+
+    @property
+    def missing(self) -> int:
+        """At least so many more bytes must come before `feed` can return a frame: 0 if none has begun."""
+        if not self._block or self._overrun:
+            return 0
+        return max(0, serial_length(FRAME_MIN) - 1 - len(self._block))
 
     def flush(self) -> list[bytes | Rejected]:
         """Judge what stands before the next delimiter as if it had come: for a line that fell silent."""

@@ -13,6 +13,10 @@ from enum import IntEnum, unique
 
 CRITICAL = 0x80
 VERSION_MAX = 32
+MAC_BYTES = 6
+SECTION_BYTES = 5  # its number, and 4 bytes of its digest
+SECTIONS_MAX = 8
+SERVICE_MACS_MAX = 8  # one element of a frame that a slow line must carry
 
 
 @unique
@@ -23,6 +27,8 @@ class TlvType(IntEnum):
     BOOT_ID = 2  # 16 bytes: kernel boot id, a UUID (random(4), /proc/sys/kernel/random/boot_id)
     SOFTWARE_VERSION = 3  # 1 to 32 printable ASCII characters
     KEY_IDS = 4  # the key ids that the sender accepts, ascending
+    SERVICE_MACS = 5  # 1 to 8 Ethernet addresses of 6 bytes, of the interfaces that carry the sender's addresses
+    CONFIG_SECTIONS = 6  # 1 to 8 times: number of a section, ascending, and 4 bytes of its digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +98,10 @@ def _is_well_formed(tlv: Tlv) -> bool:
             return 1 <= len(value) <= VERSION_MAX and all(0x20 < octet < 0x7F for octet in value)
         case TlvType.KEY_IDS:
             return bool(value) and value[0] > 0 and all(a < b for a, b in itertools.pairwise(value))
+        case TlvType.CONFIG_SECTIONS:
+            count, rest = divmod(len(value), SECTION_BYTES)
+            ascending = all(a < b for a, b in itertools.pairwise(value[::SECTION_BYTES]))
+            return rest == 0 and 1 <= count <= SECTIONS_MAX and ascending
+        case TlvType.SERVICE_MACS:
+            count, rest = divmod(len(value), MAC_BYTES)
+            return rest == 0 and 1 <= count <= SERVICE_MACS_MAX

@@ -17,6 +17,7 @@ from hblink_wire import (
     Role,
     SessionState,
     Tlv,
+    TlvType,
     decode,
     encode,
     enframe,
@@ -41,7 +42,8 @@ def below(bits: int, least: int = 0) -> st.SearchStrategy[int]:
 
 
 # Types that this version does not know: what it knows must be well formed.
-tlvs = st.lists(st.builds(Tlv, st.integers(5, 127) | st.integers(128, 255), st.binary(max_size=20)), max_size=7)
+unknown = st.integers(max(TlvType) + 1, 127) | st.integers(128, 255)
+tlvs = st.lists(st.builds(Tlv, unknown, st.binary(max_size=20)), max_size=7)
 frames = st.builds(
     Frame,
     cluster_id=st.just(4711),

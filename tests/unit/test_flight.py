@@ -10,15 +10,16 @@ import pytest
 from hblink.core import effect, event
 from hblink.core.state import initial
 from hblink.core.step import step
-from hblink.core.value import SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings
+from hblink.core.value import SECOND, Advert, Alarm, Grant, Holder, Memory, Power, Reason, Role, Settings
 from hblink.flight import FlightError, head_line, read, replay, step_line
 
 SETTINGS = Settings(me=0, preferred=0)
 ADVERT = Advert(Role.STANDBY, 7, yielded=True, want=True, able=False)
-MEMORY = Memory(7, ran=True, peer_heard=True, grant=Grant.FENCED, last_authentic_at=5)
+MEMORY = Memory(7, ran=True, peer_heard=True, grant=Grant.FENCED, last_authentic_at=5, fences=(3, 4))
 SAMPLES = {
     "Memory": MEMORY,
     "Power": Power.OFF,
+    "Holder": Holder.PEER,
     "Alarm": Alarm("degraded", 1),
     "Reason": Reason.STALL,
     "bool": True,

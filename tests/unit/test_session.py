@@ -83,10 +83,17 @@ def test_three_ordinary_frames_make_both_sides_fresh() -> None:
     first = beta.receive(0, say(alpha, START)[0], START + MS)
     assert first.events == (PeerHalfOpen(0),)
     second = alpha.receive(0, say(beta, START + 2 * MS)[0], START + 3 * MS)
-    assert beat(second) == PeerBeat(link=0, advert=None, echo_sent_at=START, newest=True, adopted=True, hears=None)
+    boots = [int.from_bytes(bytes([node + 1]) * 16, "big") for node in (0, 1)]
+    assert beat(second) == PeerBeat(0, None, START, newest=True, adopted=True, hears=None, boot=boots[1])
     third = beta.receive(0, say(alpha, START + 4 * MS, advert=ACTIVE)[0], START + 5 * MS)
     assert beat(third) == PeerBeat(
-        link=0, advert=ACTIVE, echo_sent_at=START + 2 * MS, newest=True, adopted=True, hears=0b01
+        link=0,
+        advert=ACTIVE,
+        echo_sent_at=START + 2 * MS,
+        newest=True,
+        adopted=True,
+        hears=0b01,
+        boot=boots[0],
     )
 
 
@@ -162,7 +169,7 @@ def test_a_restarted_peer_is_adopted_and_its_old_words_are_void() -> None:
     assert adopting.adopted
     assert adopting.advert == ACTIVE
     assert reason(beta.receive(0, say(alpha, now + 4 * MS)[0], now + 5 * MS)) is Reject.RETIRED_SESSION
-    assert beta.peer_report() == PeerReport(restarted.session_id, b"\x01" * 16, None, None, 1, ())
+    assert beta.peer_report() == PeerReport(restarted.session_id, b"\x01" * 16, None, None, 1, (), frozenset())
 
 
 def test_a_restarted_daemon_adopts_the_peer_that_remembers_its_predecessor() -> None:
@@ -364,8 +371,9 @@ def _changed(advert: Advert, name: str) -> Advert:
 
 def test_every_word_of_an_advert_arrives() -> None:
     alpha, beta = pair()
-    names = [field.name for field in dataclasses.fields(Advert) if field.name not in ("role", "epoch")]
+    names = [field.name for field in dataclasses.fields(Advert) if isinstance(field.default, bool)]
     adverts = [Advert(role, 0xFFFFFFFF) for role in Role]
+    adverts += [dataclasses.replace(STANDBY, health=health) for health in (1, 100, 255)]
     adverts += [_changed(STANDBY, name) for name in names]
     for step, advert in enumerate(adverts):
         now = START + step * MS
@@ -422,7 +430,7 @@ def test_the_boot_id_rides_until_its_echo_then_the_others_take_turns() -> None:
     boot, others = TlvType.BOOT_ID, {TlvType.CONFIG_DIGEST, TlvType.SOFTWARE_VERSION, TlvType.KEY_IDS}
     assert kinds[:2] == [boot, boot]
     assert set(kinds[-3:]) == others
-    assert beta.peer_report() == PeerReport(alpha.session_id, b"\x01" * 16, b"cccccccc", "0.1.0", 1, (1,))
+    assert beta.peer_report() == PeerReport(alpha.session_id, b"\x01" * 16, b"cccccccc", "0.1.0", 1, (1,), frozenset())
 
 
 def test_the_boot_id_is_told_again_to_a_new_session() -> None:

@@ -1,0 +1,57 @@
+"""The elements that ride in frames: what comes first, what takes turns, and the hardware addresses of the peer."""
+
+from __future__ import annotations
+
+import pytest
+from hblink_wire import TlvType
+from hblink_wire.tlv import SERVICE_MACS_MAX, Tlv, pack, unpack
+
+from hblink.element import Elements
+
+BOOT, DIGEST = bytes(16), bytes(8)
+
+
+def turns(elements: Elements, count: int) -> list[int]:
+    return [elements.next([1]).type for _ in range(count)]
+
+
+def test_all_take_turns_and_the_hardware_addresses_come_first() -> None:
+    elements = Elements(BOOT, DIGEST, "0.1.0")
+    elements.set_config(DIGEST, {4: b"vips"})
+    elements.set_service_macs([b"\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x01"])
+    first = elements.next([1])
+    assert first == Tlv(TlvType.SERVICE_MACS, b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02"), "in order, whatever they came in"
+    said = [first.type, *turns(elements, 4)]
+    assert sorted(said) == sorted(
+        [
+            TlvType.SERVICE_MACS,
+            TlvType.CONFIG_SECTIONS,
+            TlvType.SOFTWARE_VERSION,
+            TlvType.KEY_IDS,
+            TlvType.CONFIG_DIGEST,
+        ]
+    )
+    assert turns(elements, 5) == said
+
+
+def test_without_an_ethernet_interface_no_address_is_said() -> None:
+    elements = Elements(BOOT, DIGEST, "0.1.0")
+    elements.set_service_macs([])
+    assert TlvType.SERVICE_MACS not in turns(elements, 6)
+    elements.set_service_macs([b"\x02\0\0\0\0\x01"])
+    assert TlvType.SERVICE_MACS in turns(elements, 6)
+    elements.set_service_macs([])
+    assert TlvType.SERVICE_MACS not in turns(elements, 6)
+
+
+def test_no_more_addresses_are_said_than_a_frame_should_carry() -> None:
+    elements = Elements(BOOT, DIGEST, "0.1.0")
+    elements.set_service_macs([bytes((2, 0, 0, 0, 0, n)) for n in range(20)])
+    first = elements.next([1])
+    assert len(first.value) == 6 * SERVICE_MACS_MAX
+    assert unpack(pack([first])) == (first,)
+
+
+@pytest.mark.parametrize("length", [0, 5, 7, 54])
+def test_a_list_of_addresses_of_another_length_is_malformed(length: int) -> None:
+    assert unpack(bytes((TlvType.SERVICE_MACS, length)) + bytes(length)) == f"TLV {int(TlvType.SERVICE_MACS)} malformed"
