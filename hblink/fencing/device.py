@@ -1,4 +1,4 @@
-"""What every fence device is to the rest of the daemon: power read, off and on, each answered once with a coded reason.
+"""What every fence device is to the rest of the daemon: looked at, read, switched off and on, with coded reasons.
 
 A device must never command anything that it was not asked for, and never report ON, OFF or acceptance that it has not
 read in so many words: unknown is not success (SAFETY S3).
@@ -21,7 +21,7 @@ class FenceReason(Enum):
     OK = "ok"
     NO_PROGRAM = "no_program"  # the program that talks to the device is missing or cannot be started
     UNREADABLE_PASSWORD = "unreadable_password"
-    UNREACHABLE = "unreachable"  # nothing that came from the device
+    UNREACHABLE = "unreachable"  # no session came about in time
     TIMED_OUT = "timed_out"  # it answers, but not in time
     WRONG_USER = "wrong_user"
     WRONG_PASSWORD = "wrong_password"
@@ -29,6 +29,11 @@ class FenceReason(Enum):
     LOW_PRIVILEGE = "low_privilege"
     NO_SESSION = "no_session"  # every session slot of the device is taken
     BAD_ANSWER = "bad_answer"  # it said something else
+    BAD_PARAMETER = "bad_parameter"  # the agent does not know a configured parameter: it may switch something else
+    WRONG_DEVICE = "wrong_device"  # another BMC answers there than the one that was learned or configured
+    OWN_DEVICE = "own_device"  # it is this node's own BMC
+    LIED = "lied"  # the node that it called off came back in the same kernel boot
+    STAYS_ON = "stays_on"  # it accepted `off`, and did not read OFF within its time
     BUSY = "busy"  # refused here: another command is under way
     CANCELLED = "cancelled"  # killed here: something more urgent came, it was no longer wanted, or the daemon ends
 
@@ -44,6 +49,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Inspection:
+    """The answer to `inspect`: a reading, and what else the device tells of itself.
+
+    `guid` is 32 lower-case hexadecimal digits, None where the device has none; `policy` is what it does when power
+    comes back: always-on, always-off, previous, or None where it does not say.
+    """
+
+    power: Power
+    reason: FenceReason
+    detail: str
+    elapsed_ns: int
+    guid: str | None = None
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Commanded:
     """The answer to `power_off` and `power_on`: `accepted` means that the device said yes, not that it happened.
 
@@ -56,7 +77,8 @@ class Commanded:
     elapsed_ns: int
 
 
-OnReading = Callable[[Reading, int], None]  # called with now
+OnInspection = Callable[[Inspection, int], None]  # called with now
+OnReading = Callable[[Reading, int], None]
 OnCommanded = Callable[[Commanded, int], None]
 
 
@@ -74,8 +96,26 @@ class FenceDevice(Protocol):
     The caller keeps to one request at a time.
     """
 
+    def inspect(self, on_answer: OnInspection) -> Running: ...
+
     def read_power(self, on_answer: OnReading) -> Running: ...
 
     def power_off(self, on_answer: OnCommanded) -> Running: ...
 
     def power_on(self, on_answer: OnCommanded) -> Running: ...
+
+
+class Refused:
+    """A request that came to no process; its answer is on its way."""
+
+    def kill(self) -> None:
+        """Do nothing: there is nothing to end."""
+
+
+DETAIL_LIMIT = 160  # characters
+
+
+def one_line(text: str) -> str:
+    """Make `text` fit for a log and an 80-column console."""
+    printable = "".join(char if " " <= char <= "~" else " " for char in text)
+    return " ".join(printable.split())[:DETAIL_LIMIT]

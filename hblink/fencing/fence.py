@@ -1,124 +1,102 @@
-"""The peer's fence device as the daemon uses it: one client at a time, the core's requests first, readiness by polling.
+"""The peer's fence devices as the daemon uses them: a ladder of levels behind the core's ReadPower, PowerOff, PowerOn.
 
-BMCs have few session slots, and a client killed in mid-session holds one until the BMC times it out (often 60 s). So
-the device is polled about once a minute, never beside another request. The one exception is worth its slot: a poll or a
-reading that runs when `off` or `on` is wanted is killed, and the command starts in the same turn.
+How the ladder maps onto the core's effects, so that S3, S4 and I6 hold level by level:
 
-A command never waits in a queue, where it could outlive its cause: it starts at once, or is refused because another
-command is under way. This module must never send a command that the core did not ask for, or send one twice.
+- Each PowerOff goes to exactly one level. "Not accepted" moves the ladder on, and the core, which decides every `off`
+  anew, sends the next PowerOff to the next level (after the last, to the first again). So nothing is sent that the
+  core did not decide at that moment, and an earlier level's `off` of unknown outcome makes the attempt doubtful there.
+- A level that is not the last is believed to have accepted only when it has been *read* OFF: otherwise the core, which
+  after acceptance only reads, would wait for a device that says yes and does nothing. If it is not read OFF within its
+  own bound (`attempt_ms`, from its first `off` of this attempt; a reading begun before then may still end), the answer
+  is "not accepted". These readings prove nothing; the core's two do.
+- After acceptance every ReadPower of the attempt goes to the level that accepted, and to no other: what it does not
+  say is UNKNOWN. Two OFF in a row are read at least that device's `off_interval_ms` apart; the core's own interval is
+  the shortest of the ladder, and the rest is waited for here.
+- Without an accepted `off` (S5, S16) a ReadPower asks the levels in order: the first that says ON or OFF decides. A BMC
+  that says OFF under an outlet that is on is off; one that says ON above an outlet that is off has a second supply.
+  An OFF of another level than the OFF before it is told as UNKNOWN: two of them are not one device's word twice.
+- PowerOn goes to every level that was sent an `off` in this life of the daemon, last level first (the outlet before the
+  BMC behind it), and is accepted when all have accepted.
+
+One request at a time; a command never waits in a queue, where it could outlive its cause: it starts at once, or is
+refused because another is under way. This module must never send a command that the core did not ask for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, unique
+from collections.abc import Callable, Sequence
 
 from hblink.core.event import PowerCommanded, PowerRead
-from hblink.core.value import SECOND, Power
-from hblink.fencing.device import Commanded, FenceDevice, FenceReason, Reading, Running
+from hblink.core.value import MS, Power
+from hblink.fencing.device import Commanded, FenceReason, Reading
+from hblink.fencing.ladder import ROUND_PAUSE_NS, Ladder
+from hblink.fencing.level import Answer, FenceRecord, Level, OnStep, Readiness, Step
 from hblink.loop import Loop, Timer
 
-POLL_INTERVAL_NS = 60 * SECOND
-
-
-@unique
-class Request(Enum):
-    """What the device is asked, and by whom."""
-
-    POLL = "poll"  # a reading for readiness alone
-    READ = "read"
-    OFF = "off"
-    ON = "on"
-
-
-_COMMANDS = frozenset({Request.OFF, Request.ON})
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What the last answer of the device (a poll's or another's) tells of its use; `ready` is None before the first.
-
-    `power` is the last reading, UNKNOWN if that failed or a command came since. `at` is when the answer came.
-    """
-
-    ready: bool | None = None
-    at: int | None = None
-    power: Power = Power.UNKNOWN
-    reason: FenceReason | None = None
-    detail: str = "not asked yet"
-
-
-@dataclass(frozen=True, slots=True)
-class FenceRecord:
-    """One answer, for the log. `op_id` is None for a poll; `accepted` is None for readings, `power` for commands.
-
-    `elapsed_ns` is the wall time of the request's process, which is what the BMC itself costs.
-    """
-
-    request: Request
-    op_id: int | None
-    power: Power | None
-    accepted: bool | None
-    reason: FenceReason
-    detail: str
-    elapsed_ns: int
+VERIFY_INTERVAL_NS = 500 * MS  # between readings of a level that has accepted `off` and is not OFF yet
+MakeLevel = Callable[[OnStep, Callable[[int], None]], Level]
 
 
 class _Job:
-    """A request on its way through the device."""
+    """A request of the core on its way through the ladder; `step` is READ, OFF or ON."""
 
-    __slots__ = ("op_id", "request", "running")
+    __slots__ = ("alone", "began_at", "level", "op_id", "over", "rest", "step", "timer")
 
-    def __init__(self, request: Request, op_id: int | None) -> None:
-        self.request = request
+    def __init__(self, step: Step, op_id: int, *, alone: bool = False) -> None:
+        self.step = step
         self.op_id = op_id
-        self.running: Running | None = None
+        self.alone = alone
+        self.level = 0
+        self.rest: list[int] = []  # the levels still to be asked
+        self.began_at = 0
+        self.timer: Timer | None = None
+        self.over = False  # answered, or to be answered without being asked any further
 
 
 class Fence:
-    """Answer the core's ReadPower, PowerOff and PowerOn with exactly one event each, and know whether the device works.
+    """Answer ReadPower, PowerOff and PowerOn with exactly one event each, and know which levels work.
 
     `on_event(event, now)` and `on_readiness(ready, now)` are called in later turns of the loop than the request, the
-    latter only when the answer is another than before. `node` is this node's index: the two nodes poll half an interval
-    apart, since their BMCs may share a controller.
+    latter when the answer is another than before: ready is, that one level works. `levels` make a ladder in the order
+    given; each is built by `make(on_step, on_ready)`, so that its answers come here.
     """
 
     def __init__(
         self,
         loop: Loop,
-        device: FenceDevice,
+        levels: Sequence[MakeLevel],
         *,
-        node: int,
         on_event: Callable[[PowerRead | PowerCommanded, int], None],
         on_readiness: Callable[[bool, int], None],
         on_record: Callable[[FenceRecord, int], None] | None = None,
-        poll_interval_ns: int = POLL_INTERVAL_NS,
     ) -> None:
         self._loop = loop
-        self._device = device
         self._on_event = on_event
         self._on_readiness = on_readiness
         self._on_record = on_record
-        self._poll_interval_ns = poll_interval_ns
-        self._phase_ns = node * poll_interval_ns // 2
-        self._poll_timer: Timer | None = None
-        self._running: _Job | None = None
+        self.levels = [self._build(index, make) for index, make in enumerate(levels)]
+        self._ready: bool | None = None
+        self._job: _Job | None = None
         self._waiting: _Job | None = None  # a reading
         self._closed = False
-        self.readiness = Readiness()
+        self._ladder = Ladder(self.levels)
         self.device_ns = 0  # wall time spent in the core's requests since the start; an attempt is a difference of two
 
+    def _build(self, index: int, make: MakeLevel) -> Level:
+        return make(lambda step, answer, now: self._on_step(index, step, answer, now), self._on_level_ready)
+
+    @property
+    def readiness(self) -> Readiness:
+        """That of the first level that works, else of the first."""
+        return next((level.readiness for level in self.levels if level.readiness.ready), self.levels[0].readiness)
+
     def start(self) -> None:
-        """Poll now, and from now on."""
+        """Look at every level now, and from now on about once a minute."""
         self.poll()
 
     def poll(self) -> bool:
-        """Look at the device now, for readiness alone; False if it is busy (its answer will serve as well)."""
-        if self._closed or self._running is not None:
-            return False
-        self._begin(_Job(Request.POLL, None))
-        return True
+        """Look at the levels now, for readiness alone; False if all are busy (their answers will serve as well)."""
+        return any([level.poll() for level in self.levels])
 
     def read(self, op_id: int) -> None:
         """Read the power state: PowerRead. Waits for the core's own request that is under way, not for a poll.
@@ -126,125 +104,252 @@ class Fence:
         An older reading that still waits is answered UNKNOWN.
         """
         self._drop_waiting()
-        job = _Job(Request.READ, op_id)
-        if self._running is None:
-            self._begin(job)
-        elif self._running.request is Request.POLL:
-            self._displace(job)
+        job = _Job(Step.READ, op_id)
+        if self._job is None:
+            self._begin_read(job)
         else:
             self._waiting = job
 
-    def off(self, op_id: int) -> None:
-        """Command a power-off, starting now: PowerCommanded. Readings under way are ended, answered UNKNOWN."""
-        self._command(_Job(Request.OFF, op_id))
+    def off(self, op_id: int, *, alone: bool = False) -> None:
+        """Command a power-off, starting now: PowerCommanded. Readings under way are ended, answered UNKNOWN.
+
+        `alone`: the attempt rests on OFF readings without a command (S5); the level that gave them is commanded, and
+        no other.
+        """
+        job = _Job(Step.OFF, op_id, alone=alone)
+        if self._command(job):
+            self._begin_off(job)
 
     def on(self, op_id: int) -> None:
         """Command a power-on, starting now: PowerCommanded. Readings under way are ended, answered UNKNOWN."""
-        self._command(_Job(Request.ON, op_id))
+        job = _Job(Step.ON, op_id)
+        if self._command(job):
+            self._begin_on(job)
 
-    def withdraw_off(self) -> None:
-        """Kill an `off` that is under way and no longer wanted: not accepted, its outcome unknown.
+    def end_attempt(self) -> None:
+        """The attempt that wanted the peer off is over: kill an `off` that is under way; begin the ladder anew.
 
         An ipmitool that waits for an unreachable BMC would otherwise power off a peer that is heard again.
         """
-        if self._running is not None and self._running.request is Request.OFF:
-            self._kill(self._running)
+        self._ladder.reset()
+        if self._job is not None and self._job.step is Step.OFF:
+            self._cancel(self._job)
+
+    def suspend(self) -> None:
+        """The node has hiccuped: an `off` that waits for the look before it must be decided anew (I6)."""
+        job = self._job
+        if job is not None and job.step is Step.OFF and self.levels[job.level].looking:
+            self._cancel(job)
+
+    def distrust(self, now: int) -> int | None:
+        """S14: the peer came back in the kernel boot in which it was called off. Disable the level that said so.
+
+        Returns its index, None if none has said so in this life of the daemon.
+        """
+        proof = self._ladder.proof
+        if proof is not None:
+            self.levels[proof].disable("called the peer off, which came back in the same kernel boot", now)
+        return proof
+
+    def trust(self) -> None:
+        """An operator takes that back: every level may be used again once it has been looked at."""
+        for level in self.levels:
+            level.enable()
 
     def close(self) -> None:
         """Kill whatever runs and call nobody back any more. The outcome of a command that ran is unknown."""
         self._closed = True
         self._waiting = None
-        if self._poll_timer is not None:
-            self._poll_timer.cancel()
-        if self._running is not None:
-            self._kill(self._running)
+        if self._job is not None and self._job.timer is not None:
+            self._job.timer.cancel()
+        for level in self.levels:
+            level.close()
 
-    def _command(self, job: _Job) -> None:
+    # Whose turn it is
+
+    def _command(self, job: _Job) -> bool:
+        """Make way for a command; False if another is under way, and the answer is on its way."""
         self._drop_waiting()
-        if self._running is None:
-            self._begin(job)
-        elif self._running.request not in _COMMANDS:
-            self._displace(job)
-        else:
-            busy = Commanded(False, FenceReason.BUSY, f"{self._running.request.value} is still under way", 0)
-            self._later(lambda now: self._on_commanded(job, busy, now))
+        running = self._job
+        if running is not None and running.step is not Step.READ:
+            self._later(lambda now: self._answer_busy(job, running, now))
+            return False
+        if running is not None:
+            self._cancel(running)
+        self._job = job
+        return True
+
+    def _answer_busy(self, job: _Job, running: _Job, now: int) -> None:
+        if self._on_record is not None and not self._closed:
+            detail = f"{running.step.value} is still under way"
+            self._on_record(
+                FenceRecord(running.level, job.step, job.op_id, None, False, FenceReason.BUSY, detail, 0), now
+            )
+        self._answer_command(job, False, now)
 
     def _drop_waiting(self) -> None:
         job, self._waiting = self._waiting, None
         if job is not None:
-            cancelled = Reading(Power.UNKNOWN, FenceReason.CANCELLED, "gave way before it began", 0)
-            self._later(lambda now: self._on_read(job, cancelled, now))
+            self._later(lambda now: self._answer_read(job, Power.UNKNOWN, now))
 
-    def _displace(self, job: _Job) -> None:
-        """Start `job` in place of what runs: once SIGKILL is sent, that sends no further packet."""
-        if self._running is not None:
-            self._kill(self._running)
-        self._begin(job)
+    def _cancel(self, job: _Job) -> None:
+        """End a job without asking any further; it is answered in a later turn."""
+        job.over = True
+        if job.timer is not None:
+            job.timer.cancel()
+        self.levels[job.level].kill()
+        self._job = None
+        if job.step is Step.READ:
+            self._later(lambda now: self._answer_read(job, Power.UNKNOWN, now))
+        else:
+            self._later(lambda now: self._answer_command(job, False, now))
+        self._next_waiting()
 
-    def _kill(self, job: _Job) -> None:
-        if job.running is not None:
-            job.running.kill()
+    def _next_waiting(self) -> None:
+        job, self._waiting = self._waiting, None
+        if job is not None:
+            self._begin_read(job)
 
     def _later(self, callback: Callable[[int], None]) -> None:
         self._loop.call_at(self._loop.now(), callback)
 
-    def _begin(self, job: _Job) -> None:
-        self._running = job
-        if job.request is Request.OFF:
-            job.running = self._device.power_off(lambda answer, now: self._on_commanded(job, answer, now))
-        elif job.request is Request.ON:
-            job.running = self._device.power_on(lambda answer, now: self._on_commanded(job, answer, now))
+    def _answer_read(self, job: _Job, power: Power, now: int) -> None:
+        if not self._closed:
+            self._on_event(PowerRead(job.op_id, power), now)
+
+    def _answer_command(self, job: _Job, accepted: bool, now: int) -> None:
+        if not self._closed:
+            self._on_event(PowerCommanded(job.op_id, accepted), now)
+
+    def _finish(self, job: _Job) -> None:
+        job.over = True
+        if self._job is job:
+            self._job = None
+            self._next_waiting()
+
+    # Readings
+
+    def _begin_read(self, job: _Job) -> None:
+        """Ask the level that accepted, else all in order; not before the interval after its last OFF is over."""
+        self._job = job
+        job.rest = self._ladder.readers()
+        earliest_at = self._ladder.earliest_at()
+        if earliest_at > self._loop.now():
+            job.timer = self._loop.call_at(earliest_at, lambda _now: self._ask_next(job))
         else:
-            job.running = self._device.read_power(lambda answer, now: self._on_read(job, answer, now))
+            self._ask_next(job)
+
+    def _ask_next(self, job: _Job) -> None:
+        job.timer = None
+        if job.rest:
+            job.level = job.rest.pop(0)
+            self.levels[job.level].read(Step.READ, lambda answer, at: self._on_read(job, answer, at))
+        else:
+            self._later(lambda at: self._conclude_read(job, Power.UNKNOWN, at))
 
     def _on_read(self, job: _Job, answer: Reading, now: int) -> None:
-        self._settle(job, answer, answer.power, None, now)
-        if job.op_id is not None and not self._closed:
-            self._on_event(PowerRead(job.op_id, answer.power), now)
-
-    def _on_commanded(self, job: _Job, answer: Commanded, now: int) -> None:
-        self._settle(job, answer, None, answer.accepted, now)
-        if job.op_id is not None and not self._closed:
-            self._on_event(PowerCommanded(job.op_id, answer.accepted), now)
-
-    def _settle(
-        self, job: _Job, answer: Reading | Commanded, power: Power | None, accepted: bool | None, now: int
-    ) -> None:
-        """Take note of an answer, and give the device to the next; the event goes out after this."""
-        if job.op_id is not None:
-            self.device_ns += answer.elapsed_ns
-        if self._running is job:
-            self._running = None
-        if self._closed:
+        if job.over:
             return
-        if self._on_record is not None:
-            record = FenceRecord(
-                job.request, job.op_id, power, accepted, answer.reason, answer.detail, answer.elapsed_ns
-            )
-            self._on_record(record, now)
-        if answer.reason not in (FenceReason.CANCELLED, FenceReason.BUSY):
-            self._take_readiness(power or Power.UNKNOWN, answer, now)
-        if self._running is None:
-            waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                self._begin(waiting)
-        self._schedule_poll(now)
+        if answer.power is Power.UNKNOWN and job.rest:
+            self._ask_next(job)
+        else:
+            self._conclude_read(job, answer.power, now)
 
-    def _take_readiness(self, power: Power, answer: Reading | Commanded, now: int) -> None:
-        before = self.readiness.ready
-        ready = answer.reason is FenceReason.OK
-        self.readiness = Readiness(ready, now, power, answer.reason, answer.detail)
-        if ready is not before:
+    def _conclude_read(self, job: _Job, power: Power, now: int) -> None:
+        if job.over:
+            return
+        worth = self._ladder.take(job.level, power, now)
+        self._finish(job)
+        self._answer_read(job, worth, now)
+
+    # Off
+
+    def _begin_off(self, job: _Job) -> None:
+        job.level, job.began_at = self._ladder.choose(self._loop.now(), alone=job.alone)
+        self.levels[job.level].shoot(lambda answer, at: self._on_off(job, answer, at))
+
+    def _on_off(self, job: _Job, answer: Commanded, now: int) -> None:
+        if job.over:
+            return
+        if not answer.accepted:
+            self._refused(job, now, stays_on=False)
+        elif job.alone or self._ladder.is_last(job.level):
+            self._take_accepted(job, now)
+        else:
+            self._verify(job, now)
+
+    def _verify(self, job: _Job, now: int) -> None:
+        job.timer = None
+        if now >= job.began_at + self.levels[job.level].settings.attempt_ns:
+            self._refused(job, now, stays_on=True)
+            return
+        self.levels[job.level].read(Step.VERIFY, lambda answer, at: self._on_verified(job, answer, at))
+
+    def _on_verified(self, job: _Job, answer: Reading, now: int) -> None:
+        if job.over:
+            return
+        if answer.power is Power.OFF:
+            self._take_accepted(job, now)
+        else:
+            job.timer = self._loop.call_at(now + VERIFY_INTERVAL_NS, lambda at: self._verify(job, at))
+
+    def _take_accepted(self, job: _Job, now: int) -> None:
+        self._ladder.accept(job.level)
+        self._finish(job)
+        self._answer_command(job, True, now)
+
+    def _refused(self, job: _Job, now: int, *, stays_on: bool) -> None:
+        if self._ladder.refuse(job.level, now, stays_on=stays_on) and not job.alone:
+            job.timer = self._loop.call_at(now + ROUND_PAUSE_NS, lambda at: self._give_up(job, at))
+        else:
+            self._give_up(job, now)
+
+    def _give_up(self, job: _Job, now: int) -> None:
+        job.timer = None
+        self._finish(job)
+        self._answer_command(job, False, now)
+
+    # On
+
+    def _begin_on(self, job: _Job) -> None:
+        job.rest = self._ladder.switches()
+        self._switch_next(job, True)
+
+    def _switch_next(self, job: _Job, accepted: bool) -> None:
+        if job.rest:
+            job.level = job.rest.pop(0)
+            self.levels[job.level].switch_on(lambda answer, _at: self._on_switched(job, accepted, answer))
+        else:
+            self._later(lambda at: self._conclude_on(job, accepted, at))
+
+    def _on_switched(self, job: _Job, accepted: bool, answer: Commanded) -> None:
+        if not job.over:
+            self._switch_next(job, accepted and answer.accepted)
+
+    def _conclude_on(self, job: _Job, accepted: bool, now: int) -> None:
+        if not job.over:
+            self._finish(job)
+            self._answer_command(job, accepted, now)
+
+    # What the levels tell
+
+    def _on_step(self, level: int, step: Step, answer: Answer, now: int) -> None:
+        job = self._job
+        op_id = None if step is Step.POLL or job is None else job.op_id
+        if step is Step.OFF:
+            self._ladder.note_sent(level)
+        if step is not Step.POLL:
+            self.device_ns += answer.elapsed_ns
+        if self._on_record is None or self._closed:
+            return
+        accepted = answer.accepted if isinstance(answer, Commanded) else None
+        power = None if isinstance(answer, Commanded) else answer.power
+        record = FenceRecord(level, step, op_id, power, accepted, answer.reason, answer.detail, answer.elapsed_ns)
+        self._on_record(record, now)
+
+    def _on_level_ready(self, now: int) -> None:
+        known = [level.readiness.ready for level in self.levels]
+        ready = True if True in known else None if None in known else False
+        if ready is not None and ready is not self._ready:
+            self._ready = ready
             self._on_readiness(ready, now)
-
-    def _schedule_poll(self, now: int) -> None:
-        """One interval after any answer, half of it while the device does not work; the first time, the phase too."""
-        if self._poll_timer is not None:
-            self._poll_timer.cancel()
-        wait_ns = self._poll_interval_ns if self.readiness.ready else self._poll_interval_ns // 2
-        phase_ns, self._phase_ns = self._phase_ns, 0
-        self._poll_timer = self._loop.call_at(now + wait_ns + phase_ns, self._on_poll_due)
-
-    def _on_poll_due(self, now: int) -> None:
-        if not self.poll():
-            self._schedule_poll(now)

@@ -1,7 +1,7 @@
 """A node's BMC, by ipmitool(1) over IPMI v2.0 (RMCP+): one process for each request.
 
 The password goes from its file to ipmitool through a pipe; it must never be in an argument, the environment, a log or
-a second file. Only `chassis power status`, `off` and `on` are ever sent: `cycle` and `reset` prove nothing. ipmitool
+a second file. Only readings and `chassis power off` and `on` are ever sent: `cycle` and `reset` prove nothing. ipmitool
 returns 1 for every failure, so the exit status is judged together with the text (1.8.18 and 1.8.19, with -v: without
 it a wrong password and an absent BMC read the same). It always writes to stderr, also when all is well.
 """
@@ -10,19 +10,29 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from hblink.core.value import MS, Power
-from hblink.fencing.device import Commanded, FenceReason, OnCommanded, OnReading, Reading, Running
+from hblink.fencing.device import (
+    Commanded,
+    FenceReason,
+    Inspection,
+    OnCommanded,
+    OnInspection,
+    OnReading,
+    Reading,
+    Refused,
+    Running,
+    one_line,
+)
+from hblink.fencing.password import PasswordError, read_password
 from hblink.loop import Loop
 from hblink.process import Finished, run
 
 PASSWORD_LIMIT = 20  # bytes: IPMI v2.0, 22.30 Set User Password
-DETAIL_LIMIT = 160  # characters
 
 # First match wins; texts of ipmitool's lanplus.c and ipmi_chassis.c.
 _COMPLAINTS: tuple[tuple[re.Pattern[str], FenceReason], ...] = tuple(
@@ -35,7 +45,8 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], FenceReason], ...] = tuple(
         (r"password is longer than|Unable to (open|read) password", FenceReason.UNREADABLE_PASSWORD),
         (r"unauthorized role requested|invalid role|insufficient resources for role", FenceReason.LOW_PRIVILEGE),
         # ipmitool -v also tells of optional commands that were refused; only these lines end the request.
-        (r"failed: Insufficient privilege level|Set Session Privilege Level to \S+ failed", FenceReason.LOW_PRIVILEGE),
+        (r"failed: Insufficient privilege level|Set Session Privilege Level to \S+ failed:", FenceReason.LOW_PRIVILEGE),
+        (r"Set Session Privilege Level to \S+ failed$", FenceReason.TIMED_OUT),  # no answer to that one
         (r"(invalid|no matching) (authentication|integrity|confidentiality)", FenceReason.WRONG_CIPHER),
         (r"no matching cipher suite|Unsupported cipher suite", FenceReason.WRONG_CIPHER),
         (r"insufficient resources for session", FenceReason.NO_SESSION),
@@ -47,6 +58,16 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], FenceReason], ...] = tuple(
 # What ipmitool -v writes before the device has said anything.
 _PREAMBLE = "Loading IANA PEN Registry..."
 _POWER = re.compile(r"^Chassis Power is (on|off)$", re.MULTILINE)
+_SYSTEM_POWER = re.compile(r"^System Power\s*: (on|off)$", re.MULTILINE)
+_POLICY = re.compile(r"^Power Restore Policy\s*: (always-on|always-off|previous)$", re.MULTILINE)
+# The bytes of Get System GUID as they came: the decoded form of `mc guid` differs between versions of ipmitool.
+_GUID = re.compile(r"^((?: [0-9a-f]{2}){16})$", re.MULTILINE)
+# Completion codes that mean: no such thing here (IPMI v2.0 5.2). "Busy" and the like do not mean that.
+_NO_GUID = re.compile(r"Unable to send RAW command .*rsp=0x(c1|c9|cb|cc|d4|d6)\)")
+# One session for all: IPMI v2.0 20.8 Get System GUID (any privilege), 28.2 Get Chassis Status.
+_LOOK = b"raw 0x06 0x37\nchassis status\n"
+# What boards without a GUID of their own answer: no identity.
+_NOBODY = frozenset({"0" * 32, "f" * 32, "03000200040005000006000700080009", "00020003000400050006000700080009"})
 _OFF = re.compile(r"^Chassis Power Control: (Down/Off)$", re.MULTILINE)
 _ON = re.compile(r"^Chassis Power Control: (Up/On)$", re.MULTILINE)
 
@@ -70,36 +91,6 @@ class IpmiSettings(Protocol):
     def command_timeout_ns(self) -> int: ...
 
 
-class PasswordError(Exception):
-    """The password file cannot be used; the text says why, never what is in it."""
-
-
-def read_password(path: Path) -> bytes:
-    """Return the first line of `path`, 1 to PASSWORD_LIMIT bytes.
-
-    Raises PasswordError if it cannot be read, is not a regular file, or is accessible to group or others.
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise PasswordError(f"{path}: {error.strerror}") from error
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise PasswordError(f"{path}: not a regular file")
-        if status.st_mode & 0o077:
-            raise PasswordError(f"{path}: mode {stat.S_IMODE(status.st_mode):04o} lets others use it, must be 0600")
-        content = os.read(fd, 4096)
-    except OSError as error:
-        raise PasswordError(f"{path}: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    password = content.partition(b"\n")[0].removesuffix(b"\r")
-    if not password or b"\0" in password or len(password) > PASSWORD_LIMIT:
-        raise PasswordError(f"{path}: the first line must have 1 to {PASSWORD_LIMIT} bytes, none of them NUL")
-    return password
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one ipmitool came to: `said` is the wanted text, not None exactly if `reason` is OK."""
@@ -110,18 +101,25 @@ class Outcome:
     elapsed_ns: int
 
 
-def judge(finished: Finished, wanted: re.Pattern[str]) -> Outcome:
+Result = Finished | Outcome  # an Outcome: refused before anything was started
+Take = Callable[[Result, int], None]
+
+
+def judge(finished: Result, wanted: re.Pattern[str], forgiven: re.Pattern[str] | None = None) -> Outcome:
     """Judge an ipmitool that was to print exactly one line that `wanted` matches, whose group 1 is returned.
 
-    Both the exit status and the text must be good; anything else is a failure with the first reason that fits.
+    Both the exit status and the text must be good, but for a failure whose complaint `forgiven` matches; anything else
+    is a failure with the first reason that fits.
     """
+    if isinstance(finished, Outcome):
+        return finished
     stdout = finished.stdout.decode("ascii", "replace")
     lines = [line.strip() for line in finished.stderr.decode("ascii", "replace").splitlines()]
     lines = [line for line in lines if line and line != _PREAMBLE]
     complaint = lines[-1] if lines else ""
 
     def outcome(reason: FenceReason, detail: str, said: str | None = None) -> Outcome:
-        return Outcome(reason, _one_line(detail), said, finished.elapsed_ns)
+        return Outcome(reason, one_line(detail), said, finished.elapsed_ns)
 
     if finished.killed:
         return outcome(FenceReason.CANCELLED, "ended before it had answered")
@@ -130,10 +128,11 @@ def judge(finished: Finished, wanted: re.Pattern[str]) -> Outcome:
     if finished.timed_out:
         spent = f"killed after {finished.elapsed_ns // MS} ms"
         if not lines and not stdout:
-            return outcome(FenceReason.UNREACHABLE, f"nothing came from the device; {spent}")
+            return outcome(FenceReason.UNREACHABLE, f"no session came about; {spent}")
         return outcome(FenceReason.TIMED_OUT, f"{spent}, the last it said: {complaint or stdout}")
     found = wanted.findall(stdout)
-    if finished.returncode == 0 and len(found) == 1:
+    excused = finished.returncode == 1 and forgiven is not None and any(forgiven.search(line) for line in lines)
+    if (finished.returncode == 0 or excused) and len(found) == 1:
         return outcome(FenceReason.OK, stdout, str(found[0]))
     for line in lines:
         for pattern, reason in _COMPLAINTS:
@@ -143,17 +142,18 @@ def judge(finished: Finished, wanted: re.Pattern[str]) -> Outcome:
     return outcome(FenceReason.BAD_ANSWER, f"{end}: {complaint or stdout or 'not a word'}")
 
 
-def _one_line(text: str) -> str:
-    """Make `text` fit for a log and an 80-column console."""
-    printable = "".join(char if " " <= char <= "~" else " " for char in text)
-    return " ".join(printable.split())[:DETAIL_LIMIT]
-
-
-class _Refused:
-    """A request that came to no process; its answer is on its way."""
-
-    def kill(self) -> None:
-        """Do nothing: there is nothing to end."""
+def inspection(result: Result) -> Inspection:
+    """Judge an ipmitool that was asked for GUID and chassis status: no GUID is an answer, no power state is none."""
+    outcome = judge(result, _SYSTEM_POWER, _NO_GUID)
+    if outcome.said is None or isinstance(result, Outcome):
+        return Inspection(Power.UNKNOWN, outcome.reason, outcome.detail, outcome.elapsed_ns)
+    stdout = result.stdout.decode("ascii", "replace")
+    guids = [re.sub(" ", "", line) for line in _GUID.findall(stdout)]
+    guid = guids[0] if len(guids) == 1 and guids[0] not in _NOBODY else None
+    policy = _POLICY.search(stdout)
+    detail = f"System Power is {outcome.said}"
+    said = None if policy is None else policy.group(1)
+    return Inspection(Power(outcome.said), outcome.reason, detail, outcome.elapsed_ns, guid, said)
 
 
 class IpmiDevice:
@@ -163,14 +163,23 @@ class IpmiDevice:
         self._loop = loop
         self._settings = settings
 
+    def inspect(self, on_answer: OnInspection) -> Running:
+        """Read power, identity and restore policy in one session; sends no command."""
+
+        def answer(result: Result, now: int) -> None:
+            on_answer(inspection(result), now)
+
+        return self._run(("exec", "/dev/stdin"), answer, stdin=_LOOK)
+
     def read_power(self, on_answer: OnReading) -> Running:
         """Ask for the power state; sends no command."""
 
-        def answer(outcome: Outcome, now: int) -> None:
+        def answer(result: Result, now: int) -> None:
+            outcome = judge(result, _POWER)
             power = Power.UNKNOWN if outcome.said is None else Power(outcome.said)
             on_answer(Reading(power, outcome.reason, outcome.detail, outcome.elapsed_ns), now)
 
-        return self._chassis_power("status", _POWER, answer)
+        return self._run(("chassis", "power", "status"), answer)
 
     def power_off(self, on_answer: OnCommanded) -> Running:
         """Command a hard power-off."""
@@ -181,47 +190,52 @@ class IpmiDevice:
         return self._command("on", _ON, on_answer)
 
     def _command(self, verb: str, wanted: re.Pattern[str], on_answer: OnCommanded) -> Running:
-        def answer(outcome: Outcome, now: int) -> None:
+        def answer(result: Result, now: int) -> None:
+            outcome = judge(result, wanted)
             accepted = outcome.said is not None
             on_answer(Commanded(accepted, outcome.reason, outcome.detail, outcome.elapsed_ns), now)
 
-        return self._chassis_power(verb, wanted, answer)
+        return self._run(("chassis", "power", verb), answer)
 
-    def _chassis_power(self, verb: str, wanted: re.Pattern[str], on_outcome: Callable[[Outcome, int], None]) -> Running:
+    def _run(self, words: tuple[str, ...], take: Take, stdin: bytes | None = None) -> Running:
         try:
-            password = read_password(self._settings.password_file)
-            read_end, write_end = os.pipe()
+            password = read_password(self._settings.password_file, PASSWORD_LIMIT)
         except PasswordError as error:
-            return self._refuse(FenceReason.UNREADABLE_PASSWORD, str(error), on_outcome)
+            return self._refuse(FenceReason.UNREADABLE_PASSWORD, str(error), take)
+        try:
+            read_end, write_end = os.pipe()
         except OSError as error:
-            return self._refuse(FenceReason.NO_PROGRAM, f"no pipe: {error.strerror}", on_outcome)
+            return self._refuse(FenceReason.NO_PROGRAM, f"no pipe: {error.strerror}", take)
         try:
             os.write(write_end, password + b"\n")  # a pipe takes PIPE_BUF bytes without blocking
             return run(
                 self._loop,
-                self._argv(f"/dev/fd/{read_end}", verb),
+                (*self._argv(f"/dev/fd/{read_end}"), *words),
                 deadline_ns=self._settings.command_timeout_ns,
-                on_exit=lambda finished, now: on_outcome(judge(finished, wanted), now),
+                on_exit=take,
+                stdin=stdin,
                 pass_fds=(read_end,),
             )
         finally:
             os.close(write_end)
             os.close(read_end)
 
-    def _argv(self, password_source: str, verb: str) -> tuple[str, ...]:
-        """-C: some BMCs cost 10 s without; -N 1 -R 2: first retry after 1 s, an absent BMC costs 6 s, not 20."""
+    def _argv(self, password_source: str) -> tuple[str, ...]:
+        """-C: some BMCs cost 10 s without; -N 1 -R 2: first retry after 1 s, an absent BMC costs 6 s, not 20.
+
+        More retries do not carry a session through a worse line: each one waits a second longer than the one before.
+        """
         settings = self._settings
         # fmt: off
         return (
             "ipmitool", "-v", "-I", "lanplus", "-N", "1", "-R", "2",
             "-C", str(settings.cipher_suite), "-L", settings.privilege,
             "-H", settings.host, "-p", str(settings.port), "-U", settings.user, "-f", password_source,
-            "chassis", "power", verb,
         )
         # fmt: on
 
-    def _refuse(self, reason: FenceReason, detail: str, on_outcome: Callable[[Outcome, int], None]) -> Running:
+    def _refuse(self, reason: FenceReason, detail: str, take: Take) -> Running:
         """Answer, in a later turn of the loop, that nothing was sent."""
-        outcome = Outcome(reason, _one_line(detail), None, 0)
-        self._loop.call_at(self._loop.now(), lambda now: on_outcome(outcome, now))
-        return _Refused()
+        outcome = Outcome(reason, one_line(detail), None, 0)
+        self._loop.call_at(self._loop.now(), lambda now: take(outcome, now))
+        return Refused()

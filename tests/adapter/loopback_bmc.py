@@ -15,6 +15,7 @@ from tests.rig.wait import wait_until
 
 SECOND = 1_000_000_000
 PASSWORD = "s3cret-of-the-bmc"
+GUID = "a123456789abcdefa123456789abcdef"
 
 LAN = """\
 name "bmc"
@@ -26,7 +27,7 @@ set_working_mc 0x20
     allowed_auths_user none md2 md5 straight
     allowed_auths_operator none md2 md5 straight
     allowed_auths_admin none md2 md5 straight
-    guid a123456789abcdefa123456789abcdef
+    guid {guid}
   endlan
   chassis_control "{program} 0x20"
   user 2 true "fence" "{password}" admin 10 md5 straight
@@ -42,7 +43,7 @@ CHASSIS = """\
 cd {directory} || exit 1
 echo "$2 $4" >>requests
 test ! -e broken || exit 1
-case "$2" in get) echo "power:$(cat power)" ;; set) echo "$4" >power ;; esac
+case "$2" in get) echo "power:$(cat power)" ;; set) test -e stuck || echo "$4" >power ;; esac
 """
 
 
@@ -60,9 +61,12 @@ class Settings:
 
 
 class Bmc:
-    """An ipmi_sim whose chassis is a file: `power` holds 0 or 1, `requests` what was asked of it."""
+    """An ipmi_sim whose chassis is a file: `power` holds 0 or 1, `requests` what was asked of it.
 
-    def __init__(self, directory: Path) -> None:
+    Faults are files: while `broken` is there the chassis fails, while `stuck` is there it says yes and does nothing.
+    """
+
+    def __init__(self, directory: Path, guid: str = GUID) -> None:
         self.directory = directory
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -72,7 +76,7 @@ class Bmc:
         program.chmod(0o700)
         password.write_text(f"{PASSWORD}\n")
         password.chmod(0o600)
-        (directory / "lan.conf").write_text(LAN.format(port=self.port, program=program, password=PASSWORD))
+        (directory / "lan.conf").write_text(LAN.format(guid=guid, port=self.port, program=program, password=PASSWORD))
         (directory / "sim.emu").write_text(EMULATION)
         self.settings = Settings(self.port, password)
         self.reset()
@@ -91,7 +95,8 @@ class Bmc:
     def reset(self) -> None:
         (self.directory / "power").write_text("1\n")
         (self.directory / "requests").write_text("")
-        (self.directory / "broken").unlink(missing_ok=True)
+        for fault in ("broken", "stuck"):
+            (self.directory / fault).unlink(missing_ok=True)
 
     @property
     def power(self) -> str:
@@ -101,15 +106,20 @@ class Bmc:
     def commands(self) -> list[str]:
         return [line for line in (self.directory / "requests").read_text().splitlines() if line.startswith("set")]
 
+    @property
+    def requests(self) -> list[str]:
+        """The verbs of everything that was asked of the chassis."""
+        return [line.split()[0] for line in (self.directory / "requests").read_text().splitlines()]
+
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @contextlib.contextmanager
-def loopback_bmc(directory: Path) -> Iterator[Bmc]:
+def loopback_bmc(directory: Path, guid: str = GUID) -> Iterator[Bmc]:
     """Start a BMC, wait until it listens, and end it."""
-    bmc = Bmc(directory)
+    bmc = Bmc(directory, guid)
     try:
         wait_until(lambda: bmc.bound, 10, "ipmi_sim listens", logs=[directory / "log"])
         yield bmc

@@ -14,7 +14,8 @@ import pytest
 
 from hblink.core.value import Power
 from hblink.fencing.device import Commanded, FenceReason, Reading
-from hblink.fencing.ipmi import IpmiDevice, PasswordError, judge, read_password
+from hblink.fencing.ipmi import PASSWORD_LIMIT, IpmiDevice, judge
+from hblink.fencing.password import PasswordError, read_password
 from hblink.loop import Loop
 from hblink.process import Finished
 from tests.adapter.loopback_bmc import CHASSIS, PASSWORD, Bmc, Settings, ipmitools, loopback_bmc, silent_port
@@ -162,22 +163,22 @@ def test_password_is_in_no_argument_and_no_environment(loop: Loop, silent: Setti
 def test_password_file_is_read_afresh_and_its_mode_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "password"
     with pytest.raises(PasswordError, match="No such file"):
-        read_password(path)
+        read_password(path, PASSWORD_LIMIT)
     for content, words in ((b"", "1 to 20 bytes"), (b"x" * 21, "1 to 20 bytes"), (b"a\0b", "NUL")):
         path.write_bytes(content)
         path.chmod(0o600)
         with pytest.raises(PasswordError, match=words):
-            read_password(path)
+            read_password(path, PASSWORD_LIMIT)
     path.write_bytes(b" with spaces \r\nsecond line\n")
-    assert read_password(path) == b" with spaces "
+    assert read_password(path, PASSWORD_LIMIT) == b" with spaces "
     path.chmod(0o400)
-    assert read_password(path) == b" with spaces "
+    assert read_password(path, PASSWORD_LIMIT) == b" with spaces "
     for mode in (0o640, 0o604, 0o620):
         path.chmod(mode)
         with pytest.raises(PasswordError, match="0600"):
-            read_password(path)
+            read_password(path, PASSWORD_LIMIT)
     with pytest.raises(PasswordError, match="not a regular file"):
-        read_password(tmp_path)
+        read_password(tmp_path, PASSWORD_LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,8 @@ def test_password_file_is_read_afresh_and_its_mode_is_judged(tmp_path: Path) -> 
             Finished(1, stderr=b"RAKP 2 message indicates an error : unauthorized role requested\n"),
             FenceReason.LOW_PRIVILEGE,
         ),
+        (Finished(1, stderr=b"Set Session Privilege Level to OPERATOR failed: Unknown\n"), FenceReason.LOW_PRIVILEGE),
+        (Finished(1, stderr=b"Set Session Privilege Level to OPERATOR failed\n"), FenceReason.TIMED_OUT),
         (
             Finished(1, stderr=b"RAKP 2 message indicates an error : insufficient resources for session\n"),
             FenceReason.NO_SESSION,

@@ -1,80 +1,37 @@
-"""Whose turn it is at the fence device: polls give way, commands never wait, every request is answered once."""
+"""Whose turn it is at the fence device: polls give way or serve, commands never wait, each request has one answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import Power
-from hblink.fencing.device import FenceReason, OnCommanded, OnReading, Running
-from hblink.fencing.fence import Fence, FenceRecord, Readiness, Request
+from hblink.fencing.device import FenceReason
 from hblink.fencing.ipmi import IpmiDevice
+from hblink.fencing.level import Readiness, Step
 from hblink.loop import Loop
-from tests.adapter.loopback_bmc import Bmc, Settings, ipmitools, loopback_bmc, silent_port
+from tests.adapter.ladder import LONG_NS, Choice, Hole, Ladder, Rung
+from tests.adapter.loopback_bmc import Bmc, loopback_bmc, silent_port
 from tests.adapter.stage import run_until
 
 SECOND = 1_000_000_000
-LONG_NS = 1000 * SECOND
 
 
-class Choice:
-    """A device that is the real BMC, or a silent port while `absent`: for requests that stay under way."""
+class Stage(Ladder):
+    """A ladder of one level, whose device can be made absent."""
 
-    def __init__(self, present: IpmiDevice, silent: IpmiDevice) -> None:
-        self._present, self._silent = present, silent
-        self.absent = False
-
-    @property
-    def _device(self) -> IpmiDevice:
-        return self._silent if self.absent else self._present
-
-    def read_power(self, on_answer: OnReading) -> Running:
-        return self._device.read_power(on_answer)
-
-    def power_off(self, on_answer: OnCommanded) -> Running:
-        return self._device.power_off(on_answer)
-
-    def power_on(self, on_answer: OnCommanded) -> Running:
-        return self._device.power_on(on_answer)
-
-
-@dataclass
-class Stage:
-    """A fence with everything that it says."""
-
-    loop: Loop
-    device: Choice
-    silent: Settings
-    events: list[PowerRead | PowerCommanded] = field(default_factory=list)
-    readiness: list[bool] = field(default_factory=list)
-    records: list[FenceRecord] = field(default_factory=list)
-
-    def fence(self, node: int = 0, poll_interval_ns: int = LONG_NS) -> Fence:
-        return Fence(
-            self.loop,
-            self.device,
-            node=node,
-            on_event=lambda event, now: self.events.append(event) if now else None,
-            on_readiness=lambda ready, now: self.readiness.append(ready) if now else None,
-            on_record=lambda record, now: self.records.append(record) if now else None,
-            poll_interval_ns=poll_interval_ns,
-        )
-
-    def drive(self, count: int) -> None:
-        """Run until there are `count` events."""
-        run_until(self.loop, lambda: len(self.events) >= count, f"{count} events", timeout_s=20)
-        assert len(self.events) == count
+    def __init__(self, loop: Loop, bmc: Bmc, hole: Hole) -> None:
+        self.device = Choice(IpmiDevice(loop, bmc.settings), hole.device)
+        self.hole = hole
+        super().__init__(loop, [(self.device, Rung())])
 
     def hang(self) -> None:
         """Wait until an ipmitool hangs at the silent port, and let the next request go to the BMC."""
-        run_until(self.loop, lambda: len(ipmitools(self.silent.port)) == 1, "a hanging ipmitool")
+        self.hole.await_hanging()
         self.device.absent = False
-
-    def assert_no_orphan(self) -> None:
-        run_until(self.loop, lambda: not ipmitools(self.silent.port), "no ipmitool left")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +50,7 @@ def bmc(simulator: Bmc) -> Bmc:
 def stage(bmc: Bmc) -> Iterator[Stage]:
     loop = Loop()
     with silent_port(replace(bmc.settings, command_timeout_ns=LONG_NS)) as silent:
-        yield Stage(loop, Choice(IpmiDevice(loop, bmc.settings), IpmiDevice(loop, silent)), silent)
+        yield Stage(loop, bmc, Hole(loop, silent))
         run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
 
 
@@ -107,10 +64,11 @@ def test_off_then_off_read_twice_and_where_the_time_went(stage: Stage, bmc: Bmc)
     fence.read(9)
     stage.drive(3)
     assert stage.events == [PowerCommanded(7, True), PowerRead(8, Power.OFF), PowerRead(9, Power.OFF)]
-    assert [(record.request, record.op_id) for record in stage.records] == [
-        (Request.OFF, 7),
-        (Request.READ, 8),
-        (Request.READ, 9),
+    assert [(record.step, record.op_id) for record in stage.records] == [
+        (Step.LOOK, 7),
+        (Step.OFF, 7),
+        (Step.READ, 8),
+        (Step.READ, 9),
     ]
     assert fence.device_ns == sum(record.elapsed_ns for record in stage.records) > 0
     assert bmc.power == "0"
@@ -140,16 +98,17 @@ def test_readiness_is_learnt_from_the_first_poll_and_told_when_it_changes(stage:
 
 
 def test_polls_go_on_by_themselves(stage: Stage, bmc: Bmc) -> None:
-    fence = stage.fence(node=1, poll_interval_ns=SECOND // 50)
+    stage.poll_interval_ns = SECOND // 50
+    fence = stage.fence()
     fence.start()
     run_until(stage.loop, lambda: len(stage.records) == 3, "three polls")
-    assert {record.request for record in stage.records} == {Request.POLL}
+    assert {record.step for record in stage.records} == {Step.POLL}
     assert stage.readiness == [True]
     assert bmc.commands == []
     fence.close()
 
 
-@pytest.mark.parametrize("request_name", ["off", "read"])
+@pytest.mark.parametrize("request_name", ["on", "read"])
 def test_a_poll_gives_way_at_once(stage: Stage, bmc: Bmc, request_name: str) -> None:
     fence = stage.fence()
     stage.device.absent = True
@@ -157,11 +116,46 @@ def test_a_poll_gives_way_at_once(stage: Stage, bmc: Bmc, request_name: str) -> 
     stage.hang()
     getattr(fence, request_name)(1)
     stage.drive(1)
-    assert stage.events == [PowerCommanded(1, True) if request_name == "off" else PowerRead(1, Power.ON)]
-    assert bmc.power == ("0" if request_name == "off" else "1")
-    stage.assert_no_orphan()
-    assert {(record.request, record.reason) for record in stage.records} >= {(Request.POLL, FenceReason.CANCELLED)}
+    assert stage.events == [PowerCommanded(1, True) if request_name == "on" else PowerRead(1, Power.ON)]
+    assert bmc.commands == (["set 1"] if request_name == "on" else [])
+    stage.hole.assert_no_orphan()
+    assert {(record.step, record.reason) for record in stage.records} >= {(Step.POLL, FenceReason.CANCELLED)}
     assert stage.readiness == [True], "a poll that was killed says nothing of the device"
+
+
+def test_a_poll_under_way_serves_as_the_look_before_the_shot(stage: Stage, bmc: Bmc) -> None:
+    fence = stage.fence()
+    fence.start()
+    fence.off(1)
+    stage.drive(1)
+    assert stage.events == [PowerCommanded(1, True)]
+    assert bmc.requests.count("get") == 1, "one look, not two"
+    assert stage.steps == [(0, "look"), (0, "off")]
+
+
+def test_a_look_that_fails_sends_no_command(stage: Stage, bmc: Bmc) -> None:
+    fence = stage.fence()
+    (bmc.directory / "broken").touch()
+    fence.off(1)
+    stage.drive(1)
+    assert stage.events == [PowerCommanded(1, False)]
+    assert (bmc.commands, stage.steps) == ([], [(0, "look")])
+
+
+def test_a_node_that_hiccups_before_the_shot_decides_anew(stage: Stage, bmc: Bmc) -> None:
+    """I6: the look has been sent, the `off` has not; after it has left, the hiccup changes nothing."""
+    fence = stage.fence()
+    fence.off(1)
+    fence.suspend()
+    stage.drive(1)
+    run_until(stage.loop, lambda: stage.records, "the end of the look")
+    assert stage.events == [PowerCommanded(1, False)]
+    assert bmc.commands == []
+    fence.off(2)
+    run_until(stage.loop, lambda: (0, "look") in stage.steps[1:], "the look of the second")
+    fence.suspend()
+    stage.drive(2)
+    assert stage.events[1] == PowerCommanded(2, True)
 
 
 def test_off_ends_the_reading_under_way_and_the_one_that_waits(stage: Stage, bmc: Bmc) -> None:
@@ -178,7 +172,7 @@ def test_off_ends_the_reading_under_way_and_the_one_that_waits(stage: Stage, bmc
         PowerCommanded(3, True),
     }
     assert bmc.commands == ["set 0"]
-    stage.assert_no_orphan()
+    stage.hole.assert_no_orphan()
 
 
 def test_a_command_never_waits_behind_another(stage: Stage, bmc: Bmc) -> None:
@@ -189,10 +183,10 @@ def test_a_command_never_waits_behind_another(stage: Stage, bmc: Bmc) -> None:
     fence.off(2)
     stage.drive(1)
     assert stage.events == [PowerCommanded(2, False)]
-    assert stage.records[0].reason is FenceReason.BUSY
+    assert (stage.records[0].step, stage.records[0].reason) == (Step.OFF, FenceReason.BUSY)
     assert bmc.commands == []
     fence.close()
-    stage.assert_no_orphan()
+    stage.hole.assert_no_orphan()
 
 
 def test_a_reading_waits_for_the_command_and_the_newest_is_the_one_that_is_made(stage: Stage) -> None:
@@ -209,13 +203,13 @@ def test_an_off_that_is_no_longer_wanted_is_withdrawn(stage: Stage, bmc: Bmc) ->
     stage.device.absent = True
     fence.off(1)
     stage.hang()
-    fence.withdraw_off()
+    fence.end_attempt()
     stage.drive(1)
     assert stage.events == [PowerCommanded(1, False)]
-    stage.assert_no_orphan()
+    stage.hole.assert_no_orphan()
     assert bmc.commands == []
     fence.read(2)
-    fence.withdraw_off()
+    fence.end_attempt()
     stage.drive(2)
     assert stage.events[1] == PowerRead(2, Power.ON), "a reading is not withdrawn"
 
@@ -237,13 +231,14 @@ def test_a_device_that_cannot_be_asked_answers_once_too(stage: Stage, bmc: Bmc) 
 
 
 def test_close_kills_what_runs_and_says_no_more(stage: Stage) -> None:
-    fence = stage.fence(poll_interval_ns=SECOND // 100)
+    stage.poll_interval_ns = SECOND // 100
+    fence = stage.fence()
     stage.device.absent = True
     fence.off(1)
     stage.hang()
     fence.read(2)
     fence.close()
-    stage.assert_no_orphan()
+    stage.hole.assert_no_orphan()
     assert not fence.poll()
     run_until(stage.loop, lambda: stage.loop._next_deadline() is None, "no timer left")
     assert stage.events == []

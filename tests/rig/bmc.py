@@ -7,6 +7,7 @@ after the node is dead. Every command is recorded with its time, so that a test 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import selectors
@@ -34,7 +35,7 @@ set_working_mc 0x20
     allowed_auths_user none md2 md5 straight
     allowed_auths_operator none md2 md5 straight
     allowed_auths_admin none md2 md5 straight
-    guid a123456789abcdefa123456789abcdef
+    guid {guid}
   endlan
   chassis_control "{program} 0x20"
   user 2 true "{user}" "{password}" admin 10 md5 straight
@@ -90,12 +91,16 @@ class Bmc:
         self.lies = False
         self.refuses = False
         self.log = directory / "ipmi_sim.log"
+        self.guid = hashlib.sha256(f"{address} {port}".encode()).hexdigest()[:32]  # each board has its own
         self._switch = switch
         self._commands: list[PowerCommand] = []
         self._delayed: list[int] = []  # instants at which an accepted off takes effect
         self._stop = threading.Event()
         self._process: subprocess.Popen[str] | None = None
-        self._write_files()
+        self.write_files()
+        for name in ("command", "answer"):
+            os.mkfifo(directory / name, 0o600)
+        self.set_power(False)
         self._fifos = [os.open(directory / name, os.O_RDWR | os.O_NONBLOCK) for name in ("command", "answer")]
         self._wake_read, self._wake_write = os.pipe()
         self._thread = threading.Thread(target=self._serve, name=f"bmc-{namespace.label}", daemon=True)
@@ -167,12 +172,14 @@ class Bmc:
         who = ["-U", USER, "-f", str(secret), "-N", "1", "-R", str(retries)]
         return run([*origin.enter, "ipmitool", *host, *who, *words])
 
-    def _write_files(self) -> None:
+    def write_files(self) -> None:
+        """Write its configuration; to be called again, while stopped, when `guid` was changed."""
         program = self.directory / "chassis"
         program.write_text(_CHASSIS.format(directory=self.directory))
         program.chmod(0o700)
         lan = _LAN.format(
             name=self.namespace.label,
+            guid=self.guid,
             address=self.address,
             port=self.port,
             program=program,
@@ -183,9 +190,6 @@ class Bmc:
             path = self.directory / name
             path.write_text(text)
             path.chmod(0o600)
-        for name in ("command", "answer"):
-            os.mkfifo(self.directory / name, 0o600)
-        self.set_power(False)
 
     def _serve(self) -> None:
         pending = b""

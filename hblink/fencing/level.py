@@ -1,0 +1,319 @@
+"""One device of the ladder: one client at a time, looked at about once a minute, and looked at again before each shot.
+
+BMCs have few session slots, and a client killed in mid-session holds one until the BMC times it out (often 60 s). So
+the device is polled about once a minute, never beside another request, and a poll that runs when `off` is wanted is not
+killed: it serves as the look before the shot. Before every `off` the device is read and its identity compared; what
+does not answer, or is somebody else, is sent no command. Only the core's own reading, and `on`, displace a poll.
+
+This module must never send a command that it was not asked for, or send one twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Protocol
+
+from hblink.core.value import SECOND, Power
+from hblink.fencing.device import (
+    Commanded,
+    FenceDevice,
+    FenceReason,
+    Inspection,
+    OnCommanded,
+    OnReading,
+    Reading,
+    Running,
+)
+from hblink.fencing.identity import Identities
+from hblink.loop import Loop, Timer
+
+POLL_INTERVAL_NS = 60 * SECOND
+# What a device is not sent `off` for, however often it says it would: the machine behind it is not the peer.
+_REFUSED = frozenset({FenceReason.WRONG_DEVICE, FenceReason.OWN_DEVICE, FenceReason.BAD_PARAMETER, FenceReason.LIED})
+
+
+@unique
+class FenceWarning(Enum):
+    """What does not keep a device from being used, and should be known before it is."""
+
+    SLOW = "slow"  # a look took more than half of command_timeout_ms
+    RESTORE_POLICY = "restore_policy"  # what it does when power comes back is not what is wanted
+    NO_IDENTITY = "no_identity"  # it tells no GUID: that it is the peer's cannot be checked
+
+
+@unique
+class Step(Enum):
+    """What the device is asked, and why: the word of the log."""
+
+    POLL = "poll"  # a look for readiness alone
+    LOOK = "look"  # ... before a shot
+    OFF = "off"
+    READ = "read"
+    VERIFY = "verify"  # a reading of the ladder's own, to know whether the next level is needed
+    ON = "on"
+
+
+class LevelSettings(Protocol):
+    """What is to be known of a level besides what its device wants; the typed configuration has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def guid(self) -> str | None: ...
+    @property
+    def restore_policy(self) -> str | None: ...
+    @property
+    def tells_identity(self) -> bool: ...
+    @property
+    def command_timeout_ns(self) -> int: ...
+    @property
+    def off_interval_ns(self) -> int: ...
+    @property
+    def attempt_ns(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What the last answer of the device tells of its use; `ready` is None before the first.
+
+    `power` is the last reading, UNKNOWN if that failed or a command came since. `at` is when the answer came.
+    """
+
+    ready: bool | None = None
+    at: int | None = None
+    power: Power = Power.UNKNOWN
+    reason: FenceReason | None = None
+    detail: str = "not asked yet"
+    warnings: tuple[FenceWarning, ...] = ()
+    guid: str | None = None
+    policy: str | None = None
+    elapsed_ns: int = 0
+
+
+Answer = Reading | Commanded | Inspection
+OnStep = Callable[[Step, Answer, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FenceRecord:
+    """One answer of one device, for the log: which level (from 0), what it was asked, what it cost.
+
+    `op_id` is None for a poll; `accepted` is None for readings, `power` for commands. `elapsed_ns` is the wall time of
+    the request's process, which is what the device itself costs.
+    """
+
+    level: int
+    step: Step
+    op_id: int | None
+    power: Power | None
+    accepted: bool | None
+    reason: FenceReason
+    detail: str
+    elapsed_ns: int
+
+
+class _Request:
+    """What the device is working on; `shooter` is who waits for a look that allows the shot."""
+
+    __slots__ = ("running", "shooter", "step")
+
+    def __init__(self, step: Step, shooter: OnCommanded | None = None) -> None:
+        self.step = step
+        self.shooter = shooter
+        self.running: Running | None = None
+
+
+class Level:
+    """Use `device`. `on_step` hears of every answer; `on_ready` when `readiness.ready` is another than before.
+
+    Each of `read`, `shoot` and `switch_on` answers exactly once, in a later turn of the loop; the caller keeps to one
+    of them at a time. `phase_ns` delays the second poll: the two nodes' BMCs may share a controller.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        device: FenceDevice,
+        settings: LevelSettings,
+        identities: Identities,
+        *,
+        on_step: OnStep,
+        on_ready: Callable[[int], None],
+        phase_ns: int = 0,
+        poll_interval_ns: int = POLL_INTERVAL_NS,
+    ) -> None:
+        self._loop = loop
+        self._device = device
+        self.settings = settings
+        self._identities = identities
+        self._on_step = on_step
+        self._on_ready = on_ready
+        self._phase_ns = phase_ns
+        self._poll_interval_ns = poll_interval_ns
+        self._poll_timer: Timer | None = None
+        self._request: _Request | None = None
+        self._closed = False
+        self._lied = False
+        self.readiness = Readiness()
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is not to be sent `off`, going by the last look."""
+        return self._lied or self.readiness.reason in _REFUSED
+
+    @property
+    def looking(self) -> bool:
+        """Whether a look is under way that a shot waits for."""
+        return self._request is not None and self._request.step is Step.LOOK
+
+    def poll(self) -> bool:
+        """Look at the device now, for readiness alone; False if it is busy (its answer will serve as well)."""
+        if self._closed or self._request is not None:
+            return False
+        self._look(_Request(Step.POLL))
+        return True
+
+    def read(self, step: Step, on_answer: OnReading) -> None:
+        """Read the power state, now."""
+        request = self._displace(step)
+        request.running = self._device.read_power(lambda answer, now: self._on_read(request, answer, on_answer, now))
+
+    def shoot(self, on_answer: OnCommanded) -> None:
+        """Look, compare, and send `off`; not accepted, with nothing sent, if the look fails or finds another."""
+        if self._lied:
+            lied = Commanded(False, FenceReason.LIED, self.readiness.detail, 0)
+            self._loop.call_at(self._loop.now(), lambda now: on_answer(lied, now))
+        elif self._request is not None and self._request.step is Step.POLL:
+            self._request.shooter = on_answer
+            self._request.step = Step.LOOK
+        else:
+            self._look(_Request(Step.LOOK, on_answer))
+
+    def switch_on(self, on_answer: OnCommanded) -> None:
+        """Send `on`, now."""
+        request = self._displace(Step.ON)
+        request.running = self._device.power_on(lambda answer, now: self._on_commanded(request, answer, on_answer, now))
+
+    def kill(self) -> None:
+        """End what runs for the caller; it still answers. A poll goes on."""
+        if self._request is not None and self._request.step is not Step.POLL:
+            self._kill(self._request)
+
+    def disable(self, why: str, now: int) -> None:
+        """Use this device no more before `enable`: what it said was not true."""
+        self._lied = True
+        self._take(Readiness(False, now, Power.UNKNOWN, FenceReason.LIED, why), now)
+
+    def enable(self) -> None:
+        """Use this device again, if it was disabled; the next look tells what it is fit for."""
+        if self._lied:
+            self._lied = False
+            self.poll()
+
+    def close(self) -> None:
+        """Kill whatever runs and call nobody back any more."""
+        self._closed = True
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+        if self._request is not None:
+            self._kill(self._request)
+
+    def _displace(self, step: Step) -> _Request:
+        """Make way: once SIGKILL is sent, a poll sends no further packet."""
+        if self._request is not None:
+            self._kill(self._request)
+        self._request = _Request(step)
+        return self._request
+
+    def _kill(self, request: _Request) -> None:
+        if request.running is not None:
+            request.running.kill()
+
+    def _look(self, request: _Request) -> None:
+        self._request = request
+        request.running = self._device.inspect(lambda answer, now: self._on_look(request, answer, now))
+
+    def _on_look(self, request: _Request, answer: Inspection, now: int) -> None:
+        shooter = request.shooter
+        if answer.reason is FenceReason.OK:
+            reason, why = self._identities.judge(self.settings.name, self.settings.guid, answer.guid)
+            if reason is not FenceReason.OK:
+                answer = Inspection(Power.UNKNOWN, reason, why, answer.elapsed_ns, answer.guid, answer.policy)
+        self._settle(request, answer, answer.power, now)
+        if shooter is None or self._closed:
+            return
+        if answer.reason is not FenceReason.OK:
+            shooter(Commanded(False, answer.reason, answer.detail, answer.elapsed_ns), now)
+            return
+        shot = _Request(Step.OFF)
+        self._request = shot
+        shot.running = self._device.power_off(lambda said, at: self._on_commanded(shot, said, shooter, at))
+
+    def _on_read(self, request: _Request, answer: Reading, on_answer: OnReading, now: int) -> None:
+        self._settle(request, answer, answer.power, now)
+        if not self._closed:
+            on_answer(answer, now)
+
+    def _on_commanded(self, request: _Request, answer: Commanded, on_answer: OnCommanded, now: int) -> None:
+        self._settle(request, answer, Power.UNKNOWN, now)
+        if not self._closed:
+            on_answer(answer, now)
+
+    def _settle(self, request: _Request, answer: Answer, power: Power, now: int) -> None:
+        """Take note of an answer, before anybody is told of it."""
+        if self._request is request:
+            self._request = None
+        if self._closed:
+            return
+        if answer.reason is not FenceReason.CANCELLED and not self._lied:
+            known = self.readiness
+            guid, policy = known.guid, known.policy
+            if isinstance(answer, Inspection):
+                guid, policy = answer.guid, answer.policy
+            ready = answer.reason is FenceReason.OK
+            warnings = self._warnings(answer, guid, policy) if ready else ()
+            self._take(
+                Readiness(ready, now, power, answer.reason, answer.detail, warnings, guid, policy, answer.elapsed_ns),
+                now,
+            )
+        self._on_step(request.step, answer, now)
+        self._schedule_poll(now)
+
+    def _warnings(self, answer: Answer, guid: str | None, policy: str | None) -> tuple[FenceWarning, ...]:
+        settings = self.settings
+        wanted = settings.restore_policy
+        unexpected = policy == "always-off" if wanted is None else policy is not None and policy != wanted
+        slow = FenceWarning.SLOW in self.readiness.warnings
+        if isinstance(answer, Inspection):  # an agent's `off` may take its time
+            slow = answer.elapsed_ns > settings.command_timeout_ns // 2
+        found = (
+            (FenceWarning.SLOW, slow),
+            (FenceWarning.RESTORE_POLICY, unexpected),
+            (FenceWarning.NO_IDENTITY, settings.tells_identity and guid is None),
+        )
+        return tuple(warning for warning, holds in found if holds)
+
+    def _take(self, readiness: Readiness, now: int) -> None:
+        before, self.readiness = self.readiness.ready, readiness
+        if readiness.ready is not before:
+            self._on_ready(now)
+
+    def _schedule_poll(self, now: int) -> None:
+        """One interval after any answer, half of it while nothing answers; the first time, the phase too.
+
+        No sooner after a refusal: a session that is refused half-way holds its slot, and accounts get locked.
+        """
+        if self._poll_timer is not None:
+            self._poll_timer.cancel()
+        silent = self.readiness.reason in (FenceReason.UNREACHABLE, FenceReason.TIMED_OUT)
+        wait_ns = self._poll_interval_ns // 2 if silent else self._poll_interval_ns
+        phase_ns, self._phase_ns = self._phase_ns, 0
+        self._poll_timer = self._loop.call_at(now + wait_ns + phase_ns, self._on_poll_due)
+
+    def _on_poll_due(self, now: int) -> None:
+        if not self.poll():
+            self._schedule_poll(now)
