@@ -94,8 +94,8 @@ class AddressTable:
     def __exit__(self, *_: object) -> None:
         self._route.close()
 
-    def put(self, vip: Vip, lease_s: int) -> None:
-        """Add or renew `vip`, to live for `lease_s` seconds from now; an address that lived for ever becomes a lease.
+    def put(self, vip: Vip, lease_s: int | None) -> None:
+        """Add or renew `vip`, to live for `lease_s` seconds from now, whatever its lifetime was; None is for ever.
 
         IPv6 addresses skip duplicate address detection (RFC 4862 5.4: it would keep them silent for a second) and are
         deprecated from the start (RFC 6724 rule 3), so that the host's own connections do not begin from them.
@@ -104,6 +104,7 @@ class AddressTable:
         if index is None:
             raise VipError(f"{vip}: there is no interface {vip.interface} on this machine")
         is_ipv6 = vip.address.version == 6
+        valid_s = FOREVER if lease_s is None else lease_s
         try:
             self._route.addr(
                 "replace",
@@ -112,7 +113,7 @@ class AddressTable:
                 prefixlen=vip.address.network.prefixlen,
                 family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
                 **({"flags": IFA_F_NODAD} if is_ipv6 else {}),
-                **_lifetime(0 if is_ipv6 else lease_s, lease_s),
+                **_lifetime(0 if is_ipv6 else valid_s, valid_s),
             )
         except NetlinkError as error:
             hint = " (is IPv6 switched off on it? see net.ipv6.conf.*.disable_ipv6)" if is_ipv6 else ""

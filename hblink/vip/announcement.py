@@ -6,28 +6,33 @@ the routing table says. This module must never raise for an interface that is mi
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hblink.ethernet import (
+    ARP_REPLY,
+    ARP_REQUEST,
+    ARPHRD_ETHER,
+    ETH_P_ARP,
+    ETH_P_IPV6,
+    arp,
+    hardware_address,
+    internet_checksum,
+)
 from hblink.vip.address import Vip
 
-ETH_BROADCAST = b"\xff" * 6
 ETH_ALL_NODES = bytes.fromhex("333300000001")  # RFC 2464 7, of ff02::1
-ETH_P_ARP = 0x0806
-ETH_P_IPV6 = 0x86DD
-SIOCGIFHWADDR = 0x8927
-ARPHRD_ETHER = 1
-ARP_REQUEST = 1
-ARP_REPLY = 2
 ICMPV6_NEIGHBOR_ADVERTISEMENT = 136
 NA_ROUTER = 0x8000_0000
 NA_OVERRIDE = 0x2000_0000
 OPTION_TARGET_LINK_LAYER_ADDRESS = 2
 ALL_NODES = ipaddress.IPv6Address("ff02::1")
+
+# Builds the frames for an address from the sender's hardware address, each with its protocol (ETH_P_*).
+FrameBuilder = Callable[[bytes, Vip], list[tuple[int, bytes]]]
 
 
 def gratuitous_arp(mac: bytes, address: ipaddress.IPv4Address) -> tuple[bytes, bytes]:
@@ -36,15 +41,8 @@ def gratuitous_arp(mac: bytes, address: ipaddress.IPv4Address) -> tuple[bytes, b
     A request with equal sender and target addresses, the announcement of RFC 5227 2.3, and a reply of the same content:
     some stacks heed only the one, some only the other. Both are broadcast; each is 42 bytes, unpadded.
     """
-
-    def frame(operation: int, target_mac: bytes) -> bytes:
-        return (
-            struct.pack("!6s6sH", ETH_BROADCAST, mac, ETH_P_ARP)
-            + struct.pack("!HHBBH", ARPHRD_ETHER, 0x0800, 6, 4, operation)
-            + struct.pack("!6s4s6s4s", mac, address.packed, target_mac, address.packed)
-        )
-
-    return frame(ARP_REQUEST, bytes(6)), frame(ARP_REPLY, mac)
+    here = (mac, address.packed)
+    return arp(ARP_REQUEST, here, (bytes(6), address.packed)), arp(ARP_REPLY, here, here)
 
 
 def unsolicited_advertisement(mac: bytes, address: ipaddress.IPv6Address, *, is_router: bool) -> bytes:
@@ -57,21 +55,20 @@ def unsolicited_advertisement(mac: bytes, address: ipaddress.IPv6Address, *, is_
     message = struct.pack("!BBHI16s", ICMPV6_NEIGHBOR_ADVERTISEMENT, 0, 0, flags, address.packed) + struct.pack(
         "!BB6s", OPTION_TARGET_LINK_LAYER_ADDRESS, 1, mac
     )
-    pseudo_header = struct.pack("!16s16sI3xB", address.packed, ALL_NODES.packed, len(message), socket.IPPROTO_ICMPV6)
+    return icmpv6_frame(mac, ETH_ALL_NODES, address, ALL_NODES, message)
+
+
+def icmpv6_frame(
+    mac: bytes, to: bytes, source: ipaddress.IPv6Address, destination: ipaddress.IPv6Address, message: bytes
+) -> bytes:
+    """Build an Ethernet frame with an ICMPv6 `message`, whose checksum is filled in; the hop limit is 255."""
+    pseudo_header = struct.pack("!16s16sI3xB", source.packed, destination.packed, len(message), socket.IPPROTO_ICMPV6)
     checksum = internet_checksum(pseudo_header + message)
     message = message[:2] + checksum.to_bytes(2, "big") + message[4:]
     header = struct.pack(
-        "!IHBB16s16s", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255, address.packed, ALL_NODES.packed
+        "!IHBB16s16s", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255, source.packed, destination.packed
     )
-    return struct.pack("!6s6sH", ETH_ALL_NODES, mac, ETH_P_IPV6) + header + message
-
-
-def internet_checksum(data: bytes) -> int:
-    """Return the one's complement checksum of RFC 1071 over an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
+    return struct.pack("!6s6sH", to, mac, ETH_P_IPV6) + header + message
 
 
 class Announcer:
@@ -91,37 +88,34 @@ class Announcer:
 
     def announce(self, vips: Iterable[Vip]) -> tuple[str, ...]:
         """Announce each address once on its interface; return what failed, one text an interface."""
+        return self.send(vips, announcements)
+
+    def send(self, vips: Iterable[Vip], frames: FrameBuilder) -> tuple[str, ...]:
+        """Send what `frames(mac, vip)` builds for each address on its interface; return what failed, as `announce`."""
         by_interface: dict[str, list[Vip]] = {}
         for vip in vips:
             by_interface.setdefault(vip.interface, []).append(vip)
-        failures = (self._announce_on(interface, group) for interface, group in by_interface.items())
+        failures = (self._send_on(interface, group, frames) for interface, group in by_interface.items())
         return tuple(failure for failure in failures if failure is not None)
 
-    def _announce_on(self, interface: str, vips: list[Vip]) -> str | None:
+    def _send_on(self, interface: str, vips: list[Vip], frames: FrameBuilder) -> str | None:
         """Send the frames of one interface; return what failed."""
         try:
             if self._socket is None:
                 kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
                 self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: it receives nothing
-            hardware_type, mac = _hardware_address(self._socket, interface)
+            hardware_type, mac = hardware_address(interface, self._socket)
             if hardware_type != ARPHRD_ETHER:
                 return f"{interface}: not an Ethernet interface, nothing to announce on"
             for vip in vips:
-                for protocol, frame in _frames(mac, vip):
+                for protocol, frame in frames(mac, vip):
                     self._socket.sendto(frame, (interface, protocol))
         except OSError as error:
             return f"{interface}: {error.strerror}"
         return None
 
 
-def _hardware_address(sock: socket.socket, interface: str) -> tuple[int, bytes]:
-    """Return the hardware type and the address of an interface (SIOCGIFHWADDR, netdevice(7))."""
-    answer = fcntl.ioctl(sock.fileno(), SIOCGIFHWADDR, struct.pack("16s24x", interface.encode()))
-    hardware_type, mac = struct.unpack_from("16xH6s", answer)
-    return hardware_type, mac
-
-
-def _frames(mac: bytes, vip: Vip) -> list[tuple[int, bytes]]:
+def announcements(mac: bytes, vip: Vip) -> list[tuple[int, bytes]]:
     """Build the frames that announce `vip`, each with its protocol."""
     ip = vip.address.ip
     if isinstance(ip, ipaddress.IPv4Address):

@@ -21,6 +21,7 @@ from hblink.vip.address import (
     interface_name,
 )
 from hblink.vip.announcement import Announcer
+from hblink.vip.renewal import LeaseRenewer
 
 __all__ = ["Repair", "Vip", "VipError", "VipKeeper"]
 
@@ -30,6 +31,8 @@ SECOND = 1_000_000_000
 # RFC 5227 2.3 asks for two announcements, 2 s apart; the first ones are often lost to a switch port that has just come
 # up, and RFC 4861 7.2.6 allows repetition.
 ANNOUNCE_AFTER_NS = tuple(ms * MS for ms in (0, 100, 200, 500, 1000, 2000, 5000))
+# From then on, for what has been lost on the way or has forgotten: a switch that was restarted, a host that was asleep.
+REFRESH_NS = 30 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +58,60 @@ class VipKeeper:
         self._loop = loop
         self._vips = tuple(vips)
         self._announcer = Announcer()
-        self._announcements: list[Timer] = []
+        self._renewer = LeaseRenewer(self._vips, max(1, -(-lease_ns // SECOND)))
+        self._announcement: Timer | None = None
+        self._series_at = 0  # when the present series of announcements began
+        self._announced = 0  # how many of it have been made
         self.lease_s = max(1, -(-lease_ns // SECOND))
         self.held = False  # between a good `acquire` and `release`
+        self.leased = True  # False: held without a lifetime (SAFETY S18)
         self.announce_failures: Counter[str] = Counter()
 
-    def acquire(self) -> Repair:
+    def acquire(self) -> None:
         """Add every address as a lease, read back that it is there, and begin to announce.
 
         An address that is already there is not refused: this node has been granted the service, and to go away again
-        would leave an address without a lease on a node that owns nothing. It becomes a lease and is reported.
+        would leave an address without a lease on a node that owns nothing. It becomes a lease.
         Raises VipError, after which none of the configured addresses is here (the message says so if that failed too).
         """
         self._stop_announcing()
-        failures, repair = self._put_all()
+        self.leased = True
+        failures, _ = self._put_all(look_first=False)
         if failures:
             self.held = False
             failures += self._removal_failures()
             raise VipError("; ".join(failures))
         self.held = True
         self.announce_repeatedly()
-        return Repair(unleased=repair.unleased)
 
     def renew(self) -> Repair:
-        """Start every lease anew, put back what was taken away, read back, and say what had been changed.
+        """Start every lease anew, put back what was taken away, and say what had been changed.
 
-        Does nothing unless held. Raises VipError for the addresses that could not be renewed, after all others were.
+        Each renewal reads back what the one before has done; what had to be put right is read back at once. Does
+        nothing unless held. Raises VipError for the addresses that could not be renewed, after all others were.
         """
         if not self.held:
             return Repair()
-        failures, repair = self._put_all()
+        if self.leased and self._renewer.renew():
+            return Repair()
+        failures, repair = self._put_all(look_first=True)
         if repair.missing:
             self.announce_repeatedly()
         if failures:
             raise VipError("; ".join(failures))
         return repair
+
+    def lease(self, leased: bool) -> None:
+        """Give every address that is held its lifetime back, or let it live for ever (S18), read back.
+
+        Does nothing unless held: what is acquired is always a lease. Raises VipError for those that did not obey.
+        """
+        if not self.held:
+            return
+        self.leased = leased
+        failures, _ = self._put_all(look_first=False)
+        if failures:
+            raise VipError("; ".join(failures))
 
     def release(self) -> None:
         """Remove every configured address, whatever its lifetime, and read back that this machine answers for none.
@@ -104,10 +126,39 @@ class VipKeeper:
         if failures:
             raise VipError("; ".join(failures))
 
+    def succeeded_by(self, vips: tuple[Vip, ...]) -> VipKeeper:
+        """Return a keeper of `vips` that holds them if this one holds its own; the caller then closes this one.
+
+        Added first, then what is not among them is removed; what stays is not touched. Raises VipError, after which
+        what was added is gone again and this keeper holds what it held.
+        """
+        lease_ns = self.lease_s * SECOND
+        successor = VipKeeper(self._loop, vips, lease_ns)
+        if not self.held:
+            return successor
+        added = VipKeeper(self._loop, (vip for vip in vips if vip not in self._vips), lease_ns)
+        gone = VipKeeper(self._loop, (vip for vip in self._vips if vip not in vips), lease_ns)
+        try:
+            added.acquire()
+            try:
+                gone.release()
+            except VipError:
+                added.release()
+                self.renew()
+                raise
+        finally:
+            added.close()
+            gone.close()
+        successor.held, successor.leased = True, self.leased
+        if not self.leased:
+            successor.lease(False)
+        return successor
+
     def close(self) -> None:
         """Let go of the announcing socket and timers; the addresses stay as they are until released or lapsed."""
         self._stop_announcing()
         self._announcer.close()
+        self._renewer.close()
 
     def present(self) -> frozenset[Vip]:
         """Return the addresses that the kernel shows, with any lifetime. Raises VipError."""
@@ -126,47 +177,56 @@ class VipKeeper:
         return failures
 
     def announce_repeatedly(self) -> None:
-        """Announce now, and again at 100 ms to 5 s from now, as at `acquire`; an earlier series ends."""
+        """Announce now, again at 100 ms to 5 s from now, and every 30 s from then on; an earlier series ends."""
         self._stop_announcing()
-        now = self._loop.now()
-        first, *later = ANNOUNCE_AFTER_NS
-        assert first == 0
-        self.announce()
-        self._announcements = [self._loop.call_at(now + after, lambda _now: self._announce_again()) for after in later]
+        self._series_at, self._announced = self._loop.now(), 0
+        self._announce_next(self._series_at)
 
-    def _announce_again(self) -> None:
+    def _announce_next(self, now: int) -> None:
         self.announce()
+        self._announced += 1
+        is_series = self._announced < len(ANNOUNCE_AFTER_NS)
+        at = self._series_at + ANNOUNCE_AFTER_NS[self._announced] if is_series else now + REFRESH_NS
+        self._announcement = self._loop.call_at(at, self._announce_next)
 
     def _stop_announcing(self) -> None:
-        for timer in self._announcements:
-            timer.cancel()
-        self._announcements = []
+        if self._announcement is not None:
+            self._announcement.cancel()
+            self._announcement = None
 
-    def _put_all(self) -> tuple[list[str], Repair]:
-        """Put every address and read back: what failed, and how things were before."""
+    def _put_all(self, *, look_first: bool) -> tuple[list[str], Repair]:
+        """Put every address: what failed, and what was found other than it should be, if it was looked at first.
+
+        One dump is half the cost of a renewal: it comes before where nothing is likely to be wrong, after where
+        everything is new, and both where something was wrong.
+        """
         failures: list[str] = []
+        repair = Repair()
         try:
             with AddressTable() as table:
-                before = table.dump()
+                if look_first:
+                    repair = self._compare(table.dump())
                 for vip in self._vips:
                     try:
-                        table.put(vip, self.lease_s)
+                        table.put(vip, self.lease_s if self.leased else None)
                     except VipError as error:
                         failures.append(str(error))
-                if not failures:
+                if not failures and (not look_first or repair != Repair()):
                     failures = self._shortcomings(table.dump())
         except VipError as error:
-            return [*failures, str(error)], Repair()
+            failures.append(str(error))
         except OSError as error:
-            return [*failures, f"no answer from netlink: {error.strerror}"], Repair()
-        return failures, self._compare(before)
+            failures.append(f"no answer from netlink: {error.strerror}")
+        return failures, repair
 
     def _compare(self, before: tuple[Installed, ...]) -> Repair:
         found = {vip: _installed_as(vip, before) for vip in self._vips}
         return Repair(
             missing=tuple(vip for vip, installed in found.items() if installed is None),
             unleased=tuple(
-                vip for vip, installed in found.items() if installed is not None and installed.valid_s is None
+                vip
+                for vip, installed in found.items()
+                if self.leased and installed is not None and (installed.valid_s is None or not installed.usable)
             ),
         )
 
@@ -180,6 +240,9 @@ class VipKeeper:
             found = _installed_as(vip, installed)
             if found is None:
                 failures.append(f"{vip}: not there after it was added")
+            elif not self.leased:
+                if found.valid_s is not None:
+                    failures.append(f"{vip}: lives for {found.valid_s} s after it was added for ever")
             elif found.valid_s is None:
                 failures.append(f"{vip}: has no lifetime after it was added as a lease")
             elif found.valid_s > self.lease_s:
@@ -210,7 +273,8 @@ class VipKeeper:
         for vip in self._vips:
             ip = vip.address.ip
             for found in installed:
-                if found.ip != ip or (ip.is_link_local and found.index != interface_index(vip.interface)):
+                is_bound = ip.version == 6 and ip.is_link_local  # the same address on two interfaces is two addresses
+                if found.ip != ip or (is_bound and found.index != interface_index(vip.interface)):
                     continue
                 name = interface_name(found.index)
                 failures.append(

@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -32,15 +33,39 @@ RECEIVES_TO_DISCARD = 100_000  # far more than any receive buffer holds
 DUMP_ATTEMPTS = 5
 
 OnCarrier = Callable[[bool, int], None]
-OnAddressRemoved = Callable[[str, str, int], None]
+OnAddressesRemoved = Callable[[tuple["Removal", ...], int], None]
+OnReturn = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """An address that has gone from an interface; `port` is the netlink port that asked for it, 0 if unknown.
+
+    The kernel names the port for IPv4 only, and not for a lease that lapsed. Most programs have their process id as
+    their first port (netlink(7), nl_pid), which is what makes it a hint.
+    """
+
+    ip: str
+    interface: str
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface: its name, whether it has carrier, and its hardware address as text."""
+
+    name: str
+    lower_up: bool
+    mac: str
 
 
 class ServiceWatch:
     """Watch `interfaces` of the caller's network namespace.
 
-    `on_carrier(up, now)` is called when the answer of `carrier` changes; `on_address_removed(ip, interface, now)` for
-    every address that disappears from a watched interface, by whatever hand: removed by another program, lapsed, or
-    released by this one.
+    `on_carrier(up, now)` is called when the answer of `carrier` changes; `on_return(interface, now)` when one interface
+    has carrier again or another hardware address, so that the network must learn anew where its addresses are;
+    `on_addresses_removed(removals, now)` for addresses that disappear from watched interfaces, by whatever hand:
+    removed by another program, lapsed, or released by this one. One that is back already is not told.
     """
 
     def __init__(
@@ -48,15 +73,18 @@ class ServiceWatch:
         loop: Loop,
         interfaces: Iterable[str],
         on_carrier: OnCarrier,
-        on_address_removed: OnAddressRemoved,
+        on_addresses_removed: OnAddressesRemoved,
+        on_return: OnReturn,
     ) -> None:
         self._loop = loop
         self._interfaces = frozenset(interfaces)
         self._on_carrier = on_carrier
-        self._on_address_removed = on_address_removed
+        self._on_addresses_removed = on_addresses_removed
+        self._on_return = on_return
         self._socket: socket.socket | None = None
         self._marshal = MarshalRtnl()
-        self._links: dict[int, tuple[str, bool]] = {}  # every interface: index to name and carrier
+        self._links: dict[int, Link] = {}  # every interface by its index
+        self._returned: set[str] = set()  # watched interfaces that have come back, not told yet
         self._addresses: set[tuple[str, str]] = set()  # of watched interfaces: IP address and interface
         self._carrier = False
         self.overruns = 0
@@ -97,11 +125,11 @@ class ServiceWatch:
 
     def without_carrier(self) -> tuple[str, ...]:
         """Return the watched interfaces that are missing or have no carrier, sorted, for messages."""
-        up = {name for name, lower_up in self._links.values() if lower_up}
+        up = {link.name for link in self._links.values() if link.lower_up}
         return tuple(sorted(self._interfaces - up))
 
     def _on_readable(self, now: int) -> None:
-        removed: list[tuple[str, str]] = []
+        removed: list[Removal] = []
         for _ in range(RECEIVES_PER_EVENT):
             if self._socket is None:
                 return
@@ -120,36 +148,46 @@ class ServiceWatch:
                 removed += self._apply(message)
         self._tell(removed, now)
 
-    def _tell(self, removed: list[tuple[str, str]], now: int) -> None:
+    def _tell(self, removed: list[Removal], now: int) -> None:
         up = self._compute_carrier()
         if up != self._carrier:
             self._carrier = up
             self._on_carrier(up, now)
-        for ip, interface in removed:
-            self._on_address_removed(ip, interface, now)
+        gone = {each for each in removed if (each.ip, each.interface) not in self._addresses}
+        if gone:
+            self._on_addresses_removed(tuple(sorted(gone, key=str)), now)
+        returned, self._returned = self._returned, set()
+        for interface in sorted(returned):
+            self._on_return(interface, now)
 
-    def _apply(self, message: Any) -> list[tuple[str, str]]:
+    def _apply(self, message: Any) -> list[Removal]:
         """Take in one event; return the addresses that went away by it."""
         kind, index = message.get("event"), message.get("index")
         if kind == "RTM_NEWLINK":
             if message.get_attr("IFLA_IFNAME") is not None:
-                self._links[index] = _link(message)
+                self._take_link(index, _link(message))
         elif kind == "RTM_DELLINK":
             # a bridge port that leaves its bridge is told in the bridge's address family: the interface stays
             if message["family"] == socket.AF_UNSPEC:
                 self._links.pop(index, None)
         elif kind in ("RTM_NEWADDR", "RTM_DELADDR"):
-            name, _ = self._links.get(index, ("", False))
-            if name in self._interfaces:
-                address = (_ip(message), name)
+            link = self._links.get(index)
+            if link is not None and link.name in self._interfaces:
+                ip = _ip(message)
                 if kind == "RTM_NEWADDR":
-                    self._addresses.add(address)
+                    self._addresses.add((ip, link.name))
                 else:
-                    self._addresses.discard(address)
-                    return [address]
+                    self._addresses.discard((ip, link.name))
+                    return [Removal(ip, link.name, message["header"]["pid"])]
         else:
             self.undecodable += 1
         return []
+
+    def _take_link(self, index: int, link: Link) -> None:
+        before = self._links.get(index)
+        self._links[index] = link
+        if link.name in self._interfaces and link.lower_up and link != before:
+            self._returned.add(link.name)
 
     def _discard(self, sock: socket.socket) -> None:
         """Empty the queue: its events are older than the lost ones, and until it is empty more are lost in silence.
@@ -164,27 +202,31 @@ class ServiceWatch:
             except OSError:
                 self.overruns += 1
 
-    def _resynchronise(self) -> list[tuple[str, str]]:
+    def _resynchronise(self) -> list[Removal]:
         """Dump after events were lost; return the addresses that went away meanwhile.
 
         If even that fails, nothing is known of the interfaces, which counts as no carrier, until the next event.
         """
-        known = self._addresses
+        known, before = self._addresses, self._links
         try:
-            self._links, self._addresses = self._dump()
+            links, self._addresses = self._dump()
         except (OSError, NetlinkError):
-            self._links, self._addresses = {}, set()
-        return sorted(known - self._addresses)
+            links, self._addresses = {}, set()
+        self._links = dict(before)
+        for index, link in links.items():
+            self._take_link(index, link)
+        self._links = links
+        return [Removal(ip, interface) for ip, interface in sorted(known - self._addresses)]
 
-    def _dump(self) -> tuple[dict[int, tuple[str, bool]], set[tuple[str, str]]]:
+    def _dump(self) -> tuple[dict[int, Link], set[tuple[str, str]]]:
         for attempt in range(DUMP_ATTEMPTS):
             try:
                 with IPRoute() as route:
                     links = {message["index"]: _link(message) for message in route.get_links()}
                     addresses = {
-                        (_ip(message), links[message["index"]][0])
+                        (_ip(message), links[message["index"]].name)
                         for message in route.get_addr()
-                        if message["index"] in links and links[message["index"]][0] in self._interfaces
+                        if message["index"] in links and links[message["index"]].name in self._interfaces
                     }
                 return links, addresses
             except NetlinkError:  # interrupted by a change in the middle
@@ -196,8 +238,10 @@ class ServiceWatch:
         return not self.without_carrier()
 
 
-def _link(message: Any) -> tuple[str, bool]:
-    return message.get_attr("IFLA_IFNAME"), bool(message["flags"] & IFF_LOWER_UP)
+def _link(message: Any) -> Link:
+    return Link(
+        message.get_attr("IFLA_IFNAME"), bool(message["flags"] & IFF_LOWER_UP), message.get_attr("IFLA_ADDRESS") or ""
+    )
 
 
 def _ip(message: Any) -> str:

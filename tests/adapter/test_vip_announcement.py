@@ -9,12 +9,14 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from hblink.ethernet import internet_checksum
 from hblink.loop import Loop
 from hblink.vip.address import Vip, VipError
-from hblink.vip.announcement import gratuitous_arp, internet_checksum, unsolicited_advertisement
+from hblink.vip.announcement import gratuitous_arp, unsolicited_advertisement
 from hblink.vip.keeper import VipKeeper
 from tests.adapter.stage import inside
 from tests.rig.namespace import Lab, Namespace
@@ -30,6 +32,9 @@ FRAMES = {
     "arp request": gratuitous_arp(NODE_MAC, ipaddress.IPv4Address("192.0.2.10"))[0],
     "arp reply": gratuitous_arp(NODE_MAC, ipaddress.IPv4Address("192.0.2.10"))[1],
     "advertisement": unsolicited_advertisement(NODE_MAC, ipaddress.IPv6Address("2001:db8::10"), is_router=False),
+    "router's advertisement": unsolicited_advertisement(
+        NODE_MAC, ipaddress.IPv6Address("2001:db8::10"), is_router=True
+    ),
 }
 
 
@@ -141,21 +146,51 @@ def test_neighbours_learn_the_new_place_at_once(lan: Lan) -> None:
     assert keeper.announce_failures == {}
 
 
-def test_announcements_are_repeated_for_five_seconds(lan: Lan) -> None:
+def test_the_kernel_that_forwards_is_believed_for_each_interface(lan: Lan) -> None:
+    with inside(lan.node):
+        keeper = lan.keeper(Loop(), [VIP6], 30 * SECOND)
+        keeper.acquire()
+        assert lan.hear(1) == ["advertisement"]
+        Path("/proc/sys/net/ipv6/conf/eth0/forwarding").write_text("1")
+        keeper.announce()
+        assert lan.hear(1) == ["router's advertisement"]
+        keeper.release()
+
+
+def test_a_link_local_address_is_announced(lan: Lan) -> None:
+    vip = Vip(ipaddress.ip_interface("fe80::10/128"), "eth0")
+    lan.client.ip(f"neigh replace fe80::10 lladdr {STALE_MAC} nud reachable dev lan")
+    with inside(lan.node):
+        keeper = lan.keeper(Loop(), [vip], 30 * SECOND)
+        keeper.acquire()
+        wait_until(lambda: lan.neighbour("fe80::10") == "02:00:00:00:0a:01", 5, "the neighbour")
+        lan.client.run("ping", "-c", "1", "-W", "5", "fe80::10%lan")
+        keeper.release()
+
+
+def test_announcements_are_repeated_for_five_seconds_and_then_refreshed(lan: Lan) -> None:
     clock = Clock()
     loop = Loop(clock)
     began = clock.now
     with inside(lan.node):
         keeper = lan.keeper(loop, [VIP4, VIP6], 30 * SECOND)
         keeper.acquire()
-        assert lan.hear(3) == list(FRAMES)
+        assert lan.hear(3) == list(FRAMES)[:3]
         for ms in (100, 200, 500, 1000, 2000, 5000):
             clock.now = began + ms * MS - 1
             loop.run_once(0)
             assert lan.heard() == []
             clock.now += 1
             loop.run_once(0)
-            assert lan.hear(3) == list(FRAMES)
+            assert lan.hear(3) == list(FRAMES)[:3]
+        for _ in range(3):
+            clock.now += 30 * SECOND - 1
+            loop.run_once(0)
+            assert lan.heard() == []
+            clock.now += 1
+            loop.run_once(0)
+            assert lan.hear(3) == list(FRAMES)[:3]
+        keeper.release()
         clock.now += 60 * SECOND
         loop.run_once(0)
         assert lan.heard() == []
@@ -169,7 +204,7 @@ def test_a_release_ends_the_announcements(lan: Lan) -> None:
         keeper.acquire()
         lan.hear(3)
         keeper.announce_repeatedly()
-        assert lan.hear(3) == list(FRAMES)
+        assert lan.hear(3) == list(FRAMES)[:3]
         keeper.release()
         clock.now += 60 * SECOND
         loop.run_once(0)

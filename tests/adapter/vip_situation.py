@@ -18,9 +18,11 @@ from typing import Any
 from hblink.loop import Loop
 from hblink.vip.address import Vip, VipError
 from hblink.vip.keeper import Repair, VipKeeper
-from hblink.vip.watch import ServiceWatch
+from hblink.vip.renewal import LeaseRenewer
+from hblink.vip.watch import Removal, ServiceWatch
 
 SECOND = 1_000_000_000
+FOREVER = 0xFFFF_FFFF
 LAN4 = Vip(ipaddress.ip_interface("192.0.2.10/32"), "eth0")
 LAN6 = Vip(ipaddress.ip_interface("2001:db8::10/128"), "eth0")
 DMZ4 = Vip(ipaddress.ip_interface("198.51.100.10/32"), "eth1")
@@ -86,7 +88,7 @@ def a_group_is_acquired_as_leases_and_released() -> None:
     group = keeper(lease_s=29.5)
     assert group.lease_s == 30
     assert group.present() == frozenset()
-    assert group.acquire() == Repair()
+    group.acquire()
     assert group.present() == frozenset(GROUP)
     for vip in GROUP:
         left = lifetime(vip)
@@ -125,6 +127,37 @@ def a_renewal_starts_the_lease_anew() -> None:
     group.release()
 
 
+def the_short_way_renews_what_is_as_it_should_be_and_nothing_else() -> None:
+    group = keeper(lease_s=30)
+    renewer = LeaseRenewer(GROUP, 30)
+    assert not renewer.renew(), "nothing is there"
+    assert held(GROUP) == set(), "and nothing is put there"
+    group.acquire()
+    for vip in GROUP:
+        ip(f"address change {vip.address} dev {vip.interface} valid_lft 5 preferred_lft 0")
+    assert renewer.renew()
+    assert min(lifetime(vip) or 0 for vip in GROUP) >= 28
+    for vip in (LAN6, DMZ6):
+        assert addresses(vip.interface)[str(vip.address)]["preferred_life_time"] == 0
+    for vip in GROUP:
+        ip(f"address change {vip.address} dev {vip.interface} valid_lft forever preferred_lft forever")
+        assert not renewer.renew(), f"{vip} is no lease"
+        group.renew()
+        assert renewer.renew()
+        ip(f"address delete {vip.address} dev {vip.interface}")
+        assert not renewer.renew(), f"{vip} is missing"
+        assert lifetime(vip) is None
+        group.renew()
+        assert renewer.renew()
+    for n in range(300):  # more than fits into one answer
+        ip(f"address add 10.66.{n // 250}.{n % 250}/32 dev lo")
+    assert renewer.renew()
+    ip("link delete eth1")
+    assert not renewer.renew(), "an interface is gone"
+    renewer.close()
+    group.release()
+
+
 def what_another_program_took_away_is_put_back() -> None:
     group = keeper()
     group.acquire()
@@ -140,13 +173,50 @@ def what_another_program_made_permanent_is_a_lease_again() -> None:
     for vip in (LAN4, DMZ6):
         ip(f"address add {vip.address} dev {vip.interface}")
     group = keeper()
-    assert group.acquire() == Repair(unleased=(LAN4, DMZ6))
+    group.acquire()
     assert max(lifetime(vip) or 0 for vip in GROUP) <= 30
     ip(f"address change {LAN4.address} dev eth0 valid_lft forever preferred_lft forever")
     assert group.renew() == Repair(unleased=(LAN4,))
+    assert group.renew() == Repair()
     assert max(lifetime(vip) or 0 for vip in GROUP) <= 30
     group.release()
     assert held(GROUP) == set()
+
+
+def maintenance_takes_the_lifetime_away_and_gives_it_back() -> None:
+    group = keeper()
+    group.lease(False)
+    assert group.leased, "what is not held has no lifetime to lose"
+    group.acquire()
+    group.lease(False)
+    assert {lifetime(vip) for vip in GROUP} == {FOREVER}
+    assert group.renew() == Repair()
+    assert {lifetime(vip) for vip in GROUP} == {FOREVER}, "a renewal keeps to it"
+    ip(f"address delete {LAN4.address} dev eth0")
+    assert group.renew() == Repair(missing=(LAN4,))
+    assert lifetime(LAN4) == FOREVER
+    group.lease(True)
+    assert max(lifetime(vip) or FOREVER for vip in GROUP) <= 30
+    group.lease(False)
+    group.release()
+    assert held(GROUP) == set()
+    group.acquire()
+    assert max(lifetime(vip) or FOREVER for vip in GROUP) <= 30, "a new claim begins with a lease"
+    group.release()
+
+
+def a_link_local_address_is_one_for_each_interface() -> None:
+    pair = tuple(Vip(ipaddress.ip_interface("fe80::10/128"), name) for name in ("eth0", "eth1"))
+    group = keeper(pair)
+    group.acquire()
+    assert held(pair) == set(pair)
+    ip("address delete fe80::10/128 dev eth1")
+    assert group.renew() == Repair(missing=(pair[1],))
+    assert held(pair) == set(pair)
+    keeper(pair[1:]).release()  # says nothing of the one on the other interface
+    assert held(pair) == {pair[0]}
+    group.release()
+    assert held(pair) == set()
 
 
 def all_are_held_or_none() -> None:
@@ -216,14 +286,20 @@ class Seen:
     def __init__(self, *interfaces: str) -> None:
         self.loop = Loop()
         self.carrier: list[bool] = []
-        self.removed: list[tuple[str, str]] = []
+        self.removals: list[Removal] = []
+        self.returned: list[str] = []
         self.watch = ServiceWatch(
             self.loop,
             interfaces,
             lambda up, _now: self.carrier.append(up),
-            lambda address, interface, _now: self.removed.append((address, interface)),
+            lambda removals, _now: self.removals.extend(removals),
+            lambda interface, _now: self.returned.append(interface),
         )
         self.watch.open()
+
+    @property
+    def removed(self) -> list[tuple[str, str]]:
+        return [(removal.ip, removal.interface) for removal in self.removals]
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         run_until(self.loop, condition, what)
@@ -238,6 +314,7 @@ def carrier_is_that_of_every_interface() -> None:
     assert seen.watch.without_carrier() == ("eth1",)
     ip("link set peer1 up")
     seen.until(lambda: seen.carrier == [False, True], "the return")
+    assert seen.returned == ["eth1"]
     ip("link set eth0 down")
     seen.until(lambda: seen.carrier == [False, True, False], "an interface that was switched off")
     assert seen.watch.without_carrier() == ("eth0",)
@@ -276,6 +353,48 @@ def an_address_that_disappears_is_told_by_name() -> None:
     seen.watch.close()
 
 
+def an_interface_that_comes_back_is_told_by_name_while_another_is_still_down() -> None:
+    ip("link set peer0 down")
+    ip("link set peer1 down")
+    seen = Seen("eth0", "eth1")
+    ip("link set peer0 up")
+    seen.until(lambda: seen.returned == ["eth0"], "the return of one")
+    assert seen.carrier == [], "the other is still down"
+    ip("link set eth0 address 02:00:00:00:00:77")
+    seen.until(lambda: seen.returned == ["eth0", "eth0"], "another hardware address, as after a bond's failover")
+    ip("link set eth0 alias lan")
+    ip("link set peer1 up")
+    seen.until(lambda: seen.returned == ["eth0", "eth0", "eth1"], "the return of the other, and of no more")
+    seen.watch.close()
+
+
+def who_removed_an_address_is_named_for_ipv4() -> None:
+    group = keeper((LAN4,), lease_s=1)
+    seen = Seen("eth0")
+    group.acquire()
+    by = subprocess.Popen(["ip", "address", "delete", str(LAN4.address), "dev", "eth0"])
+    assert by.wait() == 0
+    seen.until(lambda: seen.removals, "the removal")
+    assert seen.removals == [Removal("192.0.2.10", "eth0", by.pid)]
+    group.renew()
+    seen.until(lambda: len(seen.removals) == 2, "the end of the lease")
+    assert seen.removals[1] == Removal("192.0.2.10", "eth0", 0), "the kernel itself"
+    seen.watch.close()
+
+
+def what_is_back_already_is_not_told_as_removed() -> None:
+    group = keeper((LAN4, DMZ4))  # the kernel tells of a new IPv6 address a moment later
+    seen = Seen("eth0", "eth1")
+    group.acquire()
+    group.release()
+    group.acquire()
+    seen.loop.run_once(20_000_000)
+    assert seen.removals == []
+    group.release()
+    seen.until(lambda: len(seen.removals) == 2, "the release")
+    seen.watch.close()
+
+
 def lost_events_are_made_up_for() -> None:
     group = keeper((LAN4, LAN6))
     group.acquire()
@@ -300,8 +419,11 @@ SITUATIONS = {
         a_group_is_acquired_as_leases_and_released,
         a_lease_ends_by_itself,
         a_renewal_starts_the_lease_anew,
+        the_short_way_renews_what_is_as_it_should_be_and_nothing_else,
         what_another_program_took_away_is_put_back,
         what_another_program_made_permanent_is_a_lease_again,
+        maintenance_takes_the_lifetime_away_and_gives_it_back,
+        a_link_local_address_is_one_for_each_interface,
         all_are_held_or_none,
         a_renewal_does_what_it_can,
         what_an_earlier_process_left_is_released,
@@ -310,6 +432,9 @@ SITUATIONS = {
         carrier_is_that_of_every_interface,
         an_interface_that_is_missing_has_no_carrier,
         an_address_that_disappears_is_told_by_name,
+        an_interface_that_comes_back_is_told_by_name_while_another_is_still_down,
+        who_removed_an_address_is_named_for_ipv4,
+        what_is_back_already_is_not_told_as_removed,
         lost_events_are_made_up_for,
     )
 }
