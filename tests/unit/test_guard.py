@@ -1,0 +1,158 @@
+"""The watchdog against the driver's side of its interface, and when it is petted: never the machine's own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from hblink.config import ConfigError, parse
+from hblink.guard.reset import reset_machine
+from hblink.guard.watchdog import (
+    WDIOC_GETSUPPORT,
+    WDIOC_GETTIMEOUT,
+    WDIOC_KEEPALIVE,
+    WDIOC_SETTIMEOUT,
+    Watchdog,
+    WatchdogError,
+)
+from tests.unit.sample import GOOD
+
+SECOND = 1_000_000_000
+
+
+class Driver:
+    """The driver's side: it counts in steps of `grain` seconds, and may refuse."""
+
+    def __init__(self, options: int = 0x8180, grain: int = 1) -> None:
+        self.options = options
+        self.grain = grain
+        self.timeout = 60
+        self.pets = 0
+        self.refuses: set[int] = set()
+
+    def ioctl(self, _fd: int, request: int, argument: bytearray) -> int:
+        if request in self.refuses:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if request == WDIOC_GETSUPPORT:
+            argument[:] = struct.pack("=II32s", self.options, 0, b"a rig's watchdog")
+        elif request == WDIOC_SETTIMEOUT:
+            (asked,) = struct.unpack("=i", argument)
+            self.timeout = -(-asked // self.grain) * self.grain
+        elif request == WDIOC_GETTIMEOUT:
+            argument[:] = struct.pack("=i", self.timeout)
+        elif request == WDIOC_KEEPALIVE:
+            self.pets += 1
+        else:
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        return 0
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Path:
+    path = tmp_path / "watchdog0"
+    path.touch()
+    (tmp_path / "sys/class/watchdog/watchdog0").mkdir(parents=True)
+    (tmp_path / "sys/class/watchdog/watchdog0/nowayout").write_text("0\n")
+    return path
+
+
+def arm(device: Path, driver: Driver, timeout_ns: int = 10 * SECOND) -> Watchdog:
+    return Watchdog(device, timeout_ns, driver.ioctl, device.parent / "sys")
+
+
+def test_the_timeout_is_what_the_driver_says_and_not_what_was_asked_for(device: Path) -> None:
+    report = arm(device, Driver(grain=16)).report
+    assert (report.identity, report.timeout_ns, report.can_stop) == ("a rig's watchdog", 16 * SECOND, True)
+
+
+def test_a_driver_without_a_settable_timeout_keeps_its_own(device: Path) -> None:
+    assert arm(device, Driver(options=0x8100)).report.timeout_ns == 60 * SECOND
+
+
+def test_the_magic_character_is_written_on_a_clean_stop_only(device: Path) -> None:
+    watchdog = arm(device, Driver())
+    watchdog.pet()
+    assert device.read_bytes() == b""
+    assert watchdog.disarm()
+    assert device.read_bytes() == b"V"
+
+
+def test_a_watchdog_that_is_left_stays_armed(device: Path) -> None:
+    arm(device, Driver()).abandon()
+    assert device.read_bytes() == b""
+
+
+@pytest.mark.parametrize("nowayout", ["1\n", None])
+def test_nowayout_is_respected_and_unknown_counts_as_yes(device: Path, nowayout: str | None) -> None:
+    path = device.parent / "sys/class/watchdog/watchdog0/nowayout"
+    path.unlink() if nowayout is None else path.write_text(nowayout)
+    assert not arm(device, Driver()).report.can_stop
+
+
+def test_a_device_that_is_not_there_is_a_coded_reason(tmp_path: Path) -> None:
+    with pytest.raises(WatchdogError, match="load the driver") as caught:
+        Watchdog(tmp_path / "watchdog9", 10 * SECOND)
+    assert caught.value.reason == "watchdog_missing"
+
+
+def test_a_driver_that_refuses_is_a_coded_reason_and_is_let_go(device: Path) -> None:
+    driver = Driver()
+    driver.refuses.add(WDIOC_SETTIMEOUT)
+    with pytest.raises(WatchdogError) as caught:
+        arm(device, driver)
+    assert caught.value.reason == "watchdog_refused"
+    assert device.read_bytes() == b"V", "what could not be set up is stopped again"
+
+
+def test_a_pet_that_is_refused_is_said(device: Path) -> None:
+    driver = Driver()
+    watchdog = arm(device, driver)
+    driver.refuses.add(WDIOC_KEEPALIVE)
+    with pytest.raises(WatchdogError):
+        watchdog.pet()
+
+
+def test_the_machine_is_reset_by_sysrq_and_by_reboot_if_that_returns(tmp_path: Path) -> None:
+    trigger = tmp_path / "sysrq-trigger"
+    trigger.touch()
+    calls: list[bool] = []
+    assert reset_machine(trigger, lambda: calls.append(True)) == ""
+    assert trigger.read_bytes() == b"b"
+    assert calls == [True]
+
+
+def test_a_reset_that_fails_says_why(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    complaint = reset_machine(tmp_path / "none" / "trigger", refuse)
+    assert "No such file" in complaint
+    assert "reboot(2): Operation not permitted" in complaint
+
+
+# Configuration
+
+
+def test_a_watchdog_slower_than_the_fence_is_named(tmp_path: Path) -> None:
+    config = parse(GOOD + '\n[guard]\nwatchdog = "/dev/watchdog0"\ntimeout_ms = 30000\n', tmp_path)
+    assert any(warning.path == "guard.timeout_ms" for warning in config.warnings)
+    assert config.guard.timeout_ns == 30 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('watchdog = "watchdog0"', "guard.watchdog"),
+        ('watchdog = "/dev/watchdog0"\ntimeout_ms = 1500', "guard.timeout_ms"),
+        ("self_reset_ms = 10", "guard.self_reset_ms"),
+        ("petting = 1", "guard.petting"),
+    ],
+)
+def test_a_guard_that_cannot_be_is_named(tmp_path: Path, text: str, path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"{GOOD}\n[guard]\n{text}\n", tmp_path)
+    assert path in {problem.path for problem in caught.value.problems}
