@@ -7,7 +7,10 @@ only the machine can tell.
 from hblink.config.document import ConfigError, Problem
 from hblink.config.reader import load, parse
 from hblink.config.value import (
+    SECTIONS,
+    AgentFenceConfig,
     Config,
+    FenceConfig,
     IpmiFenceConfig,
     LinkConfig,
     SerialLinkConfig,
@@ -18,8 +21,11 @@ from hblink.config.value import (
 )
 
 __all__ = [
+    "SECTIONS",
+    "AgentFenceConfig",
     "Config",
     "ConfigError",
+    "FenceConfig",
     "IpmiFenceConfig",
     "LinkConfig",
     "Problem",

@@ -141,6 +141,10 @@ class Table:
             return self._bad(key, "is not a list of strings", f'write {key} = ["/path/to/program", "argument"]', ())
         return tuple(value)
 
+    def plain(self, key: str) -> object:
+        """Read whatever is there, for the caller to judge."""
+        return self._value(key, required=True)
+
     def table(self, key: str, required: bool = False) -> Table:
         """Read a sub-table; an empty one if it is absent and not required."""
         value = self._value(key, required=required)

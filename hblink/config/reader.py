@@ -16,11 +16,15 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 
 from hblink.config.document import NS_PER_MS, ConfigError, Findings, Problem, Table
+from hblink.config.fence import judge_ladders, order, read_fence
+from hblink.config.guard import judge_guard, read_guard
 from hblink.config.relation import is_address, judge, serial_keepalive_ns
+from hblink.config.target import judge_health, read_health
 from hblink.config.value import (
+    NO_MACS,
     PORT,
+    SECTIONS,
     Config,
-    IpmiFenceConfig,
     LinkConfig,
     SerialLinkConfig,
     Timing,
@@ -33,8 +37,6 @@ LINKS_MAX = 4  # the frame has four bits for them
 SERIAL_KEEPALIVE_NS = 200 * NS_PER_MS
 BAUDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 NODE_NAME = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-CIPHER_SUITES = (17, 3)
-PRIVILEGES = {"OPERATOR": "OPERATOR", "ADMINISTRATOR": "ADMINISTRATOR"}
 Rule = Callable[[str], str | None]  # what is wrong with a string, or None
 NOWHERE = ip_interface("0.0.0.0/32")  # stands in for an address that is already a problem
 
@@ -63,7 +65,7 @@ def parse(text: str, directory: Path, name: str = "hblink.toml") -> Config:
     config = _read(Table(findings, "", document), directory, findings)
     if findings.problems:
         raise ConfigError(findings.problems, findings.warnings)
-    return _sealed(config, _digest(document), findings)
+    return _sealed(config, document, findings)
 
 
 def _read(top: Table, directory: Path, findings: Findings) -> Config:
@@ -71,7 +73,7 @@ def _read(top: Table, directory: Path, findings: Findings) -> Config:
     by_name = {name: index for index, name in enumerate(nodes)} if nodes else {}
     chosen = top.has("guarantee")
     timing = _read_timing(top.table("timing"))
-    fences = [_read_fence(table, by_name, directory) for table in top.tables("fence")]
+    fences = [read_fence(table, _read_node(table, "node", by_name), directory) for table in top.tables("fence")]
     config = Config(
         cluster=top.text("cluster"),
         cluster_id=top.integer("cluster_id", 1, 65535),
@@ -82,27 +84,48 @@ def _read(top: Table, directory: Path, findings: Findings) -> Config:
         socket_group=top.optional_text("socket_group"),
         alarm_command=_read_alarm_command(top),
         start_alone=top.choice("start_alone", {"bmc-off": True, "wait": False}, "bmc-off"),
+        auto_failback=top.choice("auto_failback", {"on": True, "off": False}, "off"),
+        fences_per_hour=top.integer("fences_per_hour", 0, 100, 6),
+        guard=read_guard(top),
         timing=timing,
         links=_read_links(top, nodes, timing),
         vips=tuple(_read_vip(table) for table in top.tables("vip")),
-        fences=tuple(sorted(fences, key=lambda fence: fence.node)),
+        fences=order(fences),
         digest=b"",
+        health=read_health(top),
+        service_macs=_read_service_macs(top, nodes),
     )
     top.end()
     judge(config, fences, chosen, findings)
+    judge_ladders(config, fences, findings)
+    judge_health(config, findings)
+    judge_guard(config, findings)
     return config
 
 
-def _sealed(config: Config, digest: bytes, findings: Findings) -> Config:
-    return replace(config, digest=digest, warnings=tuple(findings.warnings))
+def _sealed(config: Config, document: dict[str, object], findings: Findings) -> Config:
+    tables = {name: number for number, name in SECTIONS.items()}
+    tables["target"] = tables["health"]
+    parts: dict[int, dict[str, object]] = {number: {} for number in SECTIONS}
+    for key, content in document.items():
+        parts[tables.get(key, 1)][key] = content
+    sections = {number: _digest(part)[:4] for number, part in parts.items()}
+    return replace(config, digest=_digest(document), sections=sections, warnings=tuple(findings.warnings))
 
 
 def _digest(document: dict[str, object]) -> bytes:
-    """Hash the content in a canonical form: keys sorted, and the lists whose order means nothing sorted too."""
+    """Hash the content in a canonical form: keys sorted, and the lists whose order means nothing sorted too.
+
+    The order of fences means something only between those of one node: a ladder whose levels have no numbers.
+    """
     canonical = dict(document)
-    for key in ("vip", "fence"):
+    for key in ("vip", "target"):
         if isinstance(entries := canonical.get(key), list):
             canonical[key] = sorted(entries, key=_canonical)
+    if isinstance(entries := canonical.get("fence"), list):
+        nodes = [str(entry.get("node")) for entry in entries]
+        ordered = len(set(nodes)) == len(nodes) or all("level" in entry for entry in entries)
+        canonical["fence"] = sorted(entries, key=_canonical if ordered else lambda entry: str(entry.get("node")))
     return hashlib.sha256(_canonical(canonical).encode()).digest()[:8]
 
 
@@ -114,8 +137,6 @@ def _read_nodes(top: Table) -> tuple[str, str] | None:
     """Read the names of the two nodes, sorted; None if they are not two good ones."""
     table = top.table("node", required=True)
     names = sorted(table.keys())
-    for name in names:
-        table.table(name).end()
     bad = [name for name in names if len(name) > 63 or re.fullmatch(NODE_NAME, name) is None]
     for name in bad:
         top.findings.problem(table.at(name), "is not a host name", "letters, digits and hyphens, at most 63")
@@ -128,6 +149,27 @@ def _read_nodes(top: Table) -> tuple[str, str] | None:
         top.findings.problem("node", f"{names[0]} and {names[1]} differ in case only", "host names ignore case")
         return None
     return None if bad else (names[0], names[1])
+
+
+def _read_service_macs(top: Table, nodes: tuple[str, str] | None) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Read what a node's frames cannot say, such as the other address of a bond; judge the nodes' tables as a whole."""
+    if top.findings.has("node"):  # missing, or no table
+        return NO_MACS
+    table = top.table("node")
+    macs = {name: _read_macs(table.table(name)) for name in sorted(table.keys())}
+    return NO_MACS if nodes is None else (macs[nodes[0]], macs[nodes[1]])
+
+
+def _read_macs(table: Table) -> frozenset[bytes]:
+    texts = table.texts("service_macs")
+    table.end()
+    for text in texts:
+        if re.fullmatch(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", text) is None:
+            table.findings.problem(
+                table.at("service_macs"), f'holds "{text}", not an Ethernet address', "such as 52:54:00:12:34:56"
+            )
+            return frozenset()
+    return frozenset(bytes.fromhex(text.replace(":", "")) for text in texts)
 
 
 def _read_node(table: Table, key: str, by_name: dict[str, int]) -> int:
@@ -154,6 +196,8 @@ def _read_timing(table: Table) -> Timing:
         lease_ns=table.duration("lease_ms", 1, 3_600_000, 4000),
         handover_ns=table.duration("handover_ms", 200, 300_000, 5000),
         half_open_max_ns=table.duration("half_open_max_ms", 200, 600_000, 5 * deadtime_ns // NS_PER_MS),
+        health_hold_ns=table.duration("health_hold_ms", 0, 600_000, 3000),
+        failback_hold_ns=table.duration("failback_hold_ms", 0, 86_400_000, 60_000),
     )
     table.end()
     return timing
@@ -241,29 +285,6 @@ def _read_vip_address(table: Table) -> IPv4Interface | IPv6Interface:
     return address
 
 
-def _read_fence(table: Table, by_name: dict[str, int], directory: Path) -> IpmiFenceConfig:
-    table.choice("type", {"ipmi": "ipmi"})
-    host = table.text("host", rule=_wrong_host)
-    suite = table.integer("cipher_suite", 0, 255, 17)
-    if suite not in CIPHER_SUITES:
-        table.findings.problem(table.at("cipher_suite"), f"is {suite}, not 17 or 3", "17 where the BMC has it")
-    fence = IpmiFenceConfig(
-        node=_read_node(table, "node", by_name),
-        host=_canonical_address(host),
-        port=table.integer("port", 1, 65535, 623),
-        user=table.text("user", rule=lambda user: "is longer than 16 characters" if len(user) > 16 else None),
-        password_file=directory / table.text("password_file"),
-        cipher_suite=suite,
-        privilege=table.choice("privilege", PRIVILEGES, "OPERATOR"),
-        off_interval_ns=table.duration("off_interval_ms", 100, 60_000, 1000),
-        command_timeout_ns=table.duration("command_timeout_ms", 100, 120_000, 5000),
-        attempt_ns=table.duration("attempt_ms", 200, 600_000, 20_000),
-        latency_ns=table.duration("latency_ms", 200, 3_600_000, 60_000),
-    )
-    table.end()
-    return fence
-
-
 def _canonical_address(text: str) -> str:
     return str(ip_address(text)) if is_address(text) else text
 
@@ -289,11 +310,6 @@ def _wrong_endpoint(text: str) -> str | None:
     if address.is_multicast or address.is_unspecified or text == "255.255.255.255":
         return f"is {text}, which is no address of one node"
     return None
-
-
-def _wrong_host(host: str) -> str | None:
-    good = is_address(host) or re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", host)
-    return None if good else f'is "{host}", neither an address nor a host name'
 
 
 def _wrong_vip(text: str) -> str | None:

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from hblink.config.document import NS_PER_MS, Findings
-from hblink.config.value import Config, IpmiFenceConfig, LinkConfig, SerialLinkConfig, Timing, UdpLinkConfig
+from hblink.config.value import (
+    Config,
+    FenceConfig,
+    IpmiFenceConfig,
+    LinkConfig,
+    SerialLinkConfig,
+    Timing,
+    UdpLinkConfig,
+)
 
 FRAME_BASIC = 72  # bytes, without TLVs
 FRAME_MAX = 240
@@ -39,7 +47,7 @@ def serial_keepalive_ns(baud: int) -> int:
     return -(-least_ns // step_ns) * step_ns
 
 
-def judge(config: Config, fences: list[IpmiFenceConfig], chosen_guarantee: bool, findings: Findings) -> None:
+def judge(config: Config, fences: list[FenceConfig], chosen_guarantee: bool, findings: Findings) -> None:
     """Judge everything that involves more than one value.
 
     `fences` are in the order of the file, which `config.fences` need not be; `chosen_guarantee` tells whether the
@@ -185,30 +193,31 @@ def _judge_vips(config: Config, findings: Findings) -> None:
     endpoints = dict(_endpoint_addresses(config, findings))
     if not config.vips and findings.sound("vip"):
         findings.warn("vip", "no virtual address: nothing would move to the peer", "add [[vip]]")
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
     for index, vip in enumerate(config.vips):
         path = f"vip[{index}].address"
         if not findings.sound(path):
             continue
         ip = str(vip.address.ip)
-        if ip in seen:
-            findings.problem(path, f"is {ip}, as is that of vip[{seen[ip]}]", "each address once")
+        is_bound = vip.address.version == 6 and vip.address.is_link_local
+        place = (ip, vip.interface if is_bound else "")  # a link-local address is another one on another interface
+        if place in seen:
+            findings.problem(path, f"is {ip}, as is that of vip[{seen[place]}]", "each address once")
         elif ip in endpoints:
             findings.problem(
                 path, f"is {ip}, as is {endpoints[ip]}", "a heartbeat must not depend on an address that moves"
             )
-        seen.setdefault(ip, index)
+        seen.setdefault(place, index)
 
 
-def _judge_fences(config: Config, fences: list[IpmiFenceConfig], findings: Findings) -> None:
+def _judge_fences(config: Config, fences: list[FenceConfig], findings: Findings) -> None:
     vips = {str(vip.address.ip): f"vip[{index}]" for index, vip in enumerate(config.vips)}
     endpoints = dict(_endpoint_addresses(config, findings))
     for index, fence in enumerate(fences):
         path = f"fence[{index}]"
-        _judge_fence_timing(path, fence, findings)
         for earlier in range(index):
-            _judge_two_fences(config, fences, earlier, index, findings)
-        if not findings.sound(f"{path}.host"):
+            _judge_two_fences(fences, earlier, index, findings)
+        if not isinstance(fence, IpmiFenceConfig) or not findings.sound(f"{path}.host"):
             continue
         moving = endpoints.get(fence.host) or vips.get(fence.host)
         if moving is not None:
@@ -225,53 +234,28 @@ def _judge_fences(config: Config, fences: list[IpmiFenceConfig], findings: Findi
             )
 
 
-def _judge_two_fences(
-    config: Config, fences: list[IpmiFenceConfig], earlier: int, later: int, findings: Findings
-) -> None:
+def _judge_two_fences(fences: list[FenceConfig], earlier: int, later: int, findings: Findings) -> None:
     one, two = fences[earlier], fences[later]
     path = f"fence[{later}]"
-    if not findings.sound(f"{path}.node", f"fence[{earlier}].node"):
+    ipmi = isinstance(one, IpmiFenceConfig) and isinstance(two, IpmiFenceConfig)
+    if not ipmi or not findings.sound(f"{path}.node", f"fence[{earlier}].node"):
         return
-    if one.node == two.node:
-        findings.problem(
-            f"{path}.node", f'is "{config.nodes[two.node]}", as is that of fence[{earlier}]', "one device for each node"
-        )
-    elif (one.host, one.port) == (two.host, two.port) and findings.sound(f"{path}.host", f"fence[{earlier}].host"):
+    assert isinstance(one, IpmiFenceConfig)
+    assert isinstance(two, IpmiFenceConfig)
+    if (one.host, one.port) == (two.host, two.port) and findings.sound(f"{path}.host", f"fence[{earlier}].host"):
+        same = one.node == two.node
         findings.problem(
             f"{path}.host",
-            f"and port {two.port} are those of fence[{earlier}]: a node that fences its peer would switch itself off",
-            "each node has its own BMC",
+            f"and port {two.port} are those of fence[{earlier}]"
+            + (": a second level" if same else ": a node that fences its peer would switch itself off"),
+            "a second level is another device" if same else "each node has its own BMC",
         )
 
 
-def _judge_fence_timing(path: str, fence: IpmiFenceConfig, findings: Findings) -> None:
-    timeout, interval = ms(fence.command_timeout_ns), ms(fence.off_interval_ns)
-    timed = findings.sound(f"{path}.command_timeout_ms", f"{path}.off_interval_ms", f"{path}.attempt_ms")
-    if timed and fence.attempt_ns < fence.command_timeout_ns + fence.off_interval_ns:
-        findings.problem(
-            f"{path}.attempt_ms",
-            f"is {ms(fence.attempt_ns)}, less than command_timeout_ms + off_interval_ms ({timeout} + {interval})",
-            "an attempt is one command and two readings, an interval apart",
-        )
-    elif timed and fence.attempt_ns < 3 * fence.command_timeout_ns + fence.off_interval_ns:
-        findings.warn(
-            f"{path}.attempt_ms",
-            f"is {ms(fence.attempt_ns)}: one command and two readings that each take command_timeout_ms do not fit",
-            f"{3 * timeout + interval} would do",
-        )
-    sound = findings.sound(f"{path}.latency_ms", f"{path}.command_timeout_ms")
-    if sound and fence.latency_ns < fence.command_timeout_ns:
-        findings.problem(
-            f"{path}.latency_ms",
-            f"is {ms(fence.latency_ns)}, below command_timeout_ms ({timeout})",
-            "a command that was given up may still be carried out",
-        )
-
-
-def _judge_guarantee(config: Config, fences: list[IpmiFenceConfig], chosen: bool, findings: Findings) -> None:
+def _judge_guarantee(config: Config, fences: list[FenceConfig], chosen: bool, findings: Findings) -> None:
     if not findings.sound("guarantee", *(f"fence[{index}].node" for index in range(len(fences)))):
         return
-    bare = [name for index, name in enumerate(config.nodes) if config.fence_of(index) is None]
+    bare = [name for index, name in enumerate(config.nodes) if not config.fences_of(index)]
     if not bare:
         return
     who = " and ".join(bare)

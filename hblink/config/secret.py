@@ -13,7 +13,7 @@ from pathlib import Path
 from hblink_wire import Keyring, parse_keyring
 
 from hblink.config.document import ConfigError, Problem
-from hblink.config.value import Config
+from hblink.config.value import Config, FenceConfig, IpmiFenceConfig
 
 SECRET_BYTES_MAX = 65536
 IPMI_PASSWORD_MAX = 20  # bytes, IPMI 2.0 section 22.30
@@ -54,12 +54,25 @@ def read_secret(path: Path, hint: str = "") -> str:
 
 def read_password(path: Path) -> str:
     """Return the one line in the file at `path`, 1 to 20 bytes, without its end; raise ConfigError."""
-    password = read_secret(path, f"umask 077; cat > {path}").rstrip("\r\n")
-    if not password or not password.isprintable():
-        raise _refused(path, "does not hold one line with a password", "")
+    password = _read_line(path)
     if len(password.encode()) > IPMI_PASSWORD_MAX:
         raise _refused(path, f"holds more than {IPMI_PASSWORD_MAX} bytes", "IPMI cannot carry a longer password")
     return password
+
+
+def judge_fence_secrets(fence: FenceConfig) -> tuple[Problem, ...]:
+    """What keeps the secrets of a fence device from being used, by file."""
+    problems: list[Problem] = []
+    if isinstance(fence, IpmiFenceConfig):
+        readers = [(read_password, fence.password_file)]
+    else:
+        readers = [(_read_line, path) for path in fence.secret_files.values()]
+    for read, path in readers:
+        try:
+            read(path)
+        except ConfigError as error:
+            problems += error.problems
+    return tuple(problems)
 
 
 def load_keyring(path: Path) -> Keyring:
@@ -88,6 +101,13 @@ def node_index(config: Config, directory: Path, hostname: str) -> int:
         return names.index(name.lower())
     both = " or ".join(config.nodes)
     raise ConfigError([Problem(source, f'"{name}" is not a node of {config.cluster}', f"write {both} into {path}")])
+
+
+def _read_line(path: Path) -> str:
+    line = read_secret(path, f"umask 077; cat > {path}").rstrip("\r\n")
+    if not line or not line.isprintable():
+        raise _refused(path, "does not hold one line with a password", "")
+    return line
 
 
 def _refused(path: Path, message: str, hint: str) -> ConfigError:

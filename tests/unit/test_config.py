@@ -10,7 +10,16 @@ import pytest
 from hblink_wire.layout import FRAME_MAX, FRAME_MIN
 from hblink_wire.serial import serial_length
 
-from hblink.config import Config, ConfigError, SerialLinkConfig, UdpLinkConfig, load, parse, settings_of
+from hblink.config import (
+    Config,
+    ConfigError,
+    IpmiFenceConfig,
+    SerialLinkConfig,
+    UdpLinkConfig,
+    load,
+    parse,
+    settings_of,
+)
 from hblink.config.relation import FRAME_BASIC, SERIAL_OVERHEAD, serial_keepalive_ns, serial_wire_ns
 from hblink.config.relation import FRAME_MAX as FRAME_LONGEST
 from hblink.core.value import MS, SECOND, Guarantee
@@ -59,8 +68,8 @@ def test_a_good_file_becomes_typed_values() -> None:
     )
     assert [vip.address for vip in config.vips] == [ip_interface("192.0.2.10/32"), ip_interface("2001:db8::10/128")]
     assert [fence.node for fence in config.fences] == [0, 1]
-    beta = config.fence_of(1)
-    assert beta is not None
+    (beta,) = config.fences_of(1)
+    assert isinstance(beta, IpmiFenceConfig)
     assert (beta.host, beta.attempt_ns, beta.password_file) == ("10.0.0.12", 30 * SECOND, DIRECTORY / "ipmi-beta.pass")
     assert config.warnings == ()
 
@@ -139,8 +148,7 @@ def test_what_is_written_down_is_taken() -> None:
         ('"192.0.2.10/32"', '"2001:DB8:0::10/128"', "vip[1].address", "as is that of vip[0]"),
         ('"192.0.2.10/32"\ninterface = "eth0"', '"192.0.2.10/32"', "vip[0].interface", "missing"),
         ('node = "beta"', 'node = "gamma"', "fence[0].node", 'not one of "alpha", "beta"'),
-        ('node = "beta"', 'node = "alpha"', "fence[1].node", "as is that of fence[0]"),
-        ('type = "ipmi"', 'type = "pdu"', "fence[0].type", 'not one of "ipmi"'),
+        ('type = "ipmi"', 'type = "pdu"', "fence[0].type", 'not one of "ipmi", "agent"'),
         ('host = "10.0.0.12"', 'host = "10.0.0.11"', "fence[1].host", "switch itself off"),
         ('host = "10.0.0.12"', 'host = "10.9.0.2"', "fence[0].host", "address of the BMC"),
         ('host = "10.0.0.12"', 'host = "192.0.2.10"', "fence[0].host", "as is vip[0]"),

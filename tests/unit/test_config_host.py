@@ -112,5 +112,5 @@ def test_a_wide_prefix_needs_promote_secondaries(machine: Machine) -> None:
 
 
 def test_ipmitool_must_be_in_path(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(machine.root))
-    assert "install ipmitool" in machine.problems()["fence"]
+    monkeypatch.setattr("hblink.host.PATH", str(machine.root))
+    assert "install ipmitool" in machine.problems()["fence[0]"]
