@@ -12,10 +12,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from hblink.config import Config, ConfigError, SerialLinkConfig, UdpLinkConfig
+from hblink.config import Config, ConfigError, IpmiFenceConfig, SerialLinkConfig, UdpLinkConfig
 from hblink.config.document import Findings
-from hblink.config.secret import load_keyring, node_index, read_password
+from hblink.config.secret import judge_fence_secrets, load_keyring, node_index
 from hblink.links.console import console_use
+from hblink.process import PATH
 
 SLEEP_TARGETS = ("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target")
 UNIT_DIRECTORIES = ("etc/systemd/system", "run/systemd/system")
@@ -28,10 +29,7 @@ def judge_host(config: Config, directory: Path, hostname: str, root: Path = Path
     """
     findings = Findings()
     _collect(findings, load_keyring, config.key_file)
-    for fence in config.fences:
-        _collect(findings, read_password, fence.password_file)
-    if config.fences and shutil.which("ipmitool") is None:
-        findings.problem("fence", "ipmitool is not in PATH", "install ipmitool")
+    _judge_fences(config, findings)
     try:
         me = node_index(config, directory, hostname)
     except ConfigError as error:
@@ -48,6 +46,16 @@ def _collect(findings: Findings, read: Callable[[Path], object], path: Path) -> 
         read(path)
     except ConfigError as error:
         findings.problems.extend(error.problems)
+
+
+def _judge_fences(config: Config, findings: Findings) -> None:
+    for index, fence in enumerate(config.fences):
+        findings.problems.extend(judge_fence_secrets(fence))
+        ipmi = isinstance(fence, IpmiFenceConfig)
+        program = "ipmitool" if isinstance(fence, IpmiFenceConfig) else fence.agent
+        if shutil.which(program, path=PATH) is None:
+            hint = "install ipmitool" if ipmi else "apt-cache search fence-agents; hblink looks in " + PATH
+            findings.problem(f"fence[{index}]", f"there is no {program}", hint)
 
 
 def _judge_links(config: Config, me: int, root: Path, findings: Findings) -> None:

@@ -79,7 +79,7 @@ class ControlServer:
         self._gid = _gid(group)
         self._clients: set[_Client] = set()
         self._pause: Timer | None = None
-        self._lock = _lock(path)
+        self._lock = take_lock(path)
         try:
             self._listener = _listen(path, self._gid)
         except OSError as error:
@@ -256,7 +256,8 @@ def _gid(group: str | None) -> int | None:
         raise ControlError(f"socket_group: there is no group {group}; try: systemd-sysusers") from None
 
 
-def _lock(path: Path) -> int:
+def take_lock(path: Path) -> int:
+    """Take the lock of the daemon that serves `path`, until the returned descriptor is closed. Raise ControlError."""
     lock = path.with_name(path.name + ".lock")
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -5,7 +5,7 @@ Books only; nothing here is read by the decision.
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
 
 from hblink.core.state import State
 from hblink.core.value import Alarm, Grant
@@ -20,7 +20,7 @@ class Account:
     def __init__(self) -> None:
         self.stalls = 0
         self.alarm_since: dict[Alarm, int] = {}
-        self.lateness: Counter[int] = Counter()  # by upper bound in microseconds; 0 stands for anything above
+        self._lateness = [0] * (len(_BUCKETS_US) + 1)  # the last one for anything above
         self.lateness_max_ns = 0
         self._last_heard_at: int | None = None
         self._fencing_at: int | None = None
@@ -29,20 +29,24 @@ class Account:
         self._activated_at = 0
 
     def note_lateness(self, late_ns: int) -> None:
-        """Count how late a timer ran."""
-        late_us = late_ns // 1000
-        self.lateness[next((bound for bound in _BUCKETS_US if late_us <= bound), 0)] += 1
+        """Count how late a timer ran; allocates nothing that stays."""
+        self._lateness[bisect_left(_BUCKETS_US, late_ns // 1000)] += 1
         self.lateness_max_ns = max(self.lateness_max_ns, late_ns)
 
     def lateness_ms(self, share: float) -> float:
         """The bound in milliseconds that this share of the timers kept."""
-        total = sum(self.lateness.values())
+        wanted = share * sum(self._lateness)
         seen = 0
-        for bound in _BUCKETS_US:
-            seen += self.lateness[bound]
-            if total and seen >= share * total:
+        for bound, count in zip(_BUCKETS_US, self._lateness, strict=False):
+            seen += count
+            if seen and seen >= wanted:
                 return min(bound / 1000, self.lateness_max_ns / 1e6)
         return self.lateness_max_ns / 1e6
+
+    def lateness_histogram(self) -> list[dict[str, int | None]]:
+        """How many timers ran late by up to `up_to_us`, and by more than the bound before; None: without a bound."""
+        bounds: tuple[int | None, ...] = (*_BUCKETS_US, None)
+        return [{"up_to_us": bound, "count": count} for bound, count in zip(bounds, self._lateness, strict=True)]
 
     def note_alarm(self, alarm: Alarm, what: str, now: int) -> None:
         """Keep since when each alarm stands."""

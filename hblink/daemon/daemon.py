@@ -2,7 +2,8 @@
 
 The order of a turn: the event is taken, what must be remembered is written, frames go out if what this node says has
 changed, then the other effects are carried out. If an invariant breaks, the process ends at once without clean-up: the
-kernel drops the leased addresses, and the peer fences. Nothing here decides anything.
+kernel drops the leased addresses, and the peer fences. Nothing here decides anything, and nothing here knows what an
+effect means: `dispatch` does, and each wiring (`context`) knows its own room.
 """
 
 from __future__ import annotations
@@ -12,60 +13,44 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
 
 from hblink_wire import Keyring, Reject, Rejected
 
-from hblink.alarm import AlarmHook
-from hblink.config import Config, settings_of
-from hblink.control.server import ControlServer
-from hblink.core.effect import (
-    Activate,
-    Answer,
-    ClearAlarm,
-    Effect,
-    Exit,
-    PowerOff,
-    PowerOn,
-    RaiseAlarm,
-    ReadPower,
-    Reannounce,
-    Release,
-    Remember,
-)
-from hblink.core.event import (
-    Event,
-    FenceReadinessChanged,
-    PowerCommanded,
-    PowerRead,
-    ServiceCarrierChanged,
-    ShutdownRequested,
-    Stalled,
-    Started,
-    Woke,
-)
+from hblink.advert import DIAG_ENDING, DIAG_NONE
+from hblink.config import Config, Problem, settings_of
+from hblink.control.server import ControlServer, Request
+from hblink.core.effect import Remember
+from hblink.core.event import Event, PeerBeat, PeerHalfOpen, ShutdownRequested, Stalled, Started, Woke
 from hblink.core.invariant import InvariantViolated
+from hblink.core.liveness import is_fresh
 from hblink.core.state import State, advertise, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import SECOND, Advert, Alarm, Power, Role
+from hblink.core.value import Advert, Role
 from hblink.daemon.account import Account
+from hblink.daemon.context import Context, Wiring
+from hblink.daemon.dispatch import carry_out
+from hblink.daemon.fence import FenceWiring
 from hblink.daemon.flightlog import FlightLog
+from hblink.daemon.guard import Guard
+from hblink.daemon.health import Health
 from hblink.daemon.heartbeat import Heartbeat
-from hblink.daemon.journal import Journal, Priority
-from hblink.daemon.memory import MemoryFile
+from hblink.daemon.history import History
+from hblink.daemon.journal import Journal, Kind, Priority
+from hblink.daemon.memory import MemoryFile, Rememberer
+from hblink.daemon.notice import Notices
 from hblink.daemon.operator import OperatorDesk
+from hblink.daemon.peer import PeerWatch
+from hblink.daemon.realtime import SleepMeter
+from hblink.daemon.reload import Read, Reloader
 from hblink.daemon.report import status_document
-from hblink.daemon.service import Service
-from hblink.fencing.fence import Fence, FenceRecord
-from hblink.fencing.ipmi import IpmiDevice
+from hblink.daemon.service import Service, vips_of
 from hblink.loop import Loop, Timer
 from hblink.session import Identity, LinkTiming, Session
-from hblink.vip.keeper import Vip
+from hblink.vip.keeper import VipError
 
 # A loop that is late by this share of deadtime is told to the core. Small, because a pause is seen short by up to a
 # tick, and the silence that it adds to begins up to a tick before it.
 STALL_SHARE = 4
-MEMORY_RETRY_NS = SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +76,16 @@ class Daemon:
         memory: MemoryFile,
         journal: Journal,
         flight: FlightLog,
+        read_files: Read,
         on_ready: Callable[[str], None],
     ) -> None:
         self.loop = loop
-        self.config = config
         self.who = who
         self.settings = settings_of(config, who.me)
         self.state: State = initial(self.settings)
         self.account = Account()
+        self.timeliness: dict[str, object] = {}
+        self._sleep = SleepMeter()
         self.memory = memory
         self._writer_error = ""
         self._journal = journal
@@ -109,46 +96,62 @@ class Daemon:
         self._stepping = False
         self._wake: Timer | None = None
         self._exit_status: int | None = None
-        now = loop.now()
-        timing = config.timing
-        self.session = Session(
-            Identity(config.cluster_id, who.me, 1 - who.me),
-            [LinkTiming(link.keepalive_ns, timing.deadtime_ns) for link in config.links],
-            ring,
-            session_id=who.session_id,
-            started_at=now,
-            echo_age_max_ns=timing.deadtime_ns,
-            boot_id=bytes.fromhex(who.boot_id.replace("-", "")),
-            config_digest=config.digest,
-            software_version=who.version,
-        )
+        self.history = History(loop, flight, f"{who.session_id:016x}")
+        self.context = Context(loop, config, who.me, self.feed, self.log)
+        self.session = _make_session(config, who, ring, loop.now())
         self.heartbeat = Heartbeat(
             loop,
             config.links,
             who.me,
             self.session,
             say=self._say,
+            diag=lambda: DIAG_NONE if self.state.stop_by is None else DIAG_ENDING,
             on_event=lambda event, _now: self.feed(event),
             on_rejected=self._on_rejected,
             on_complaint=self._on_link_complaint,
         )
-        vips = tuple(Vip(vip.address, vip.interface) for vip in config.vips)
-        self.service = Service(
-            loop,
-            vips,
-            timing.lease_ns,
-            on_event=self.feed,
-            on_carrier=lambda up, _now: self.feed(ServiceCarrierChanged(up)),
-            on_note=lambda text, at: self.log(Priority.WARNING, text, at),
+        self._rememberer = Rememberer(self.context, memory)
+        self.service = Service(self.context, peer_macs=self._peer_macs, say_macs=self.session.elements.set_service_macs)
+        self.health = Health(self.context)
+        self.guard = Guard(self.context, lambda: self.state)
+        self.fence = FenceWiring(self.context, self.account, memory.beside, memory.writer)
+        self.notices = Notices(self.context, self.account, lambda: self.state)
+        self.peer = PeerWatch(self.context, self.session, self.notices, self.is_peer_fresh)
+        self.reloader = Reloader(
+            self.context,
+            self.notices,
+            read=read_files,
+            ring=lambda: self.session.keyring,
+            peer=lambda at: self.session.peer_report() if self.is_peer_fresh(at) else None,
+            apply=self._reconfigure,
         )
-        self.fence = self._make_fence()
-        names = (config.nodes[who.me], config.nodes[1 - who.me])
-        self._desk = OperatorDesk(names, journal, feed=self.feed, status=lambda at: status_document(self, at))
-        self.alarms = AlarmHook(
-            loop,
-            config.alarm_command,
-            on_failure=lambda text, at: self.log(Priority.ERROR, f"the alarm command failed: {text}", at),
+        self.desk = OperatorDesk(
+            self.context,
+            {
+                "status": self._handle_status,
+                "events": self.history.handle_events,
+                "flight": self.history.handle_flight,
+                "reload": self.reloader.handle,
+                "fence_test": self.fence.handle_test,
+                "fence_forget": self.fence.handle_forget,
+            },
         )
+        # In the order of their start; closed in reverse. The service comes first: no frame before the clean start.
+        self.wirings: tuple[Wiring, ...] = (
+            self.service,
+            self.heartbeat,
+            self.health,
+            self.guard,
+            self.fence,
+            self.notices,
+            self.peer,
+            self.reloader,
+        )
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.context.config
 
     # Life
 
@@ -156,32 +159,27 @@ class Daemon:
         """Serve until the service is handed over or an invariant breaks; return the exit status."""
         now = self.loop.now()
         # Before anything is touched: its lock keeps a second daemon from stopping the service of the first.
-        control = ControlServer(self.loop, control_path, self.config.socket_group, self._desk.handle)
-        name = self.config.nodes[self.who.me]
-        self.log(Priority.NOTICE, f"hblink {self.who.version} starts", now, node=name, peer=self._peer_name())
+        control = ControlServer(self.loop, control_path, self.config.socket_group, self.desk.handle)
+        text = f"hblink {self.who.version} starts"
+        self.log(Priority.NOTICE, text, now, node=self.context.node, peer=self.context.peer)
         self.loop.stall_limit_ns = self.settings.deadtime_ns // STALL_SHARE
         self.loop.on_stall = self._on_stall
         self.loop.on_lateness = self.account.note_lateness
         memory = self.memory.load()
         if self.memory.complaint:
             self.log(Priority.WARNING, f"memory is in doubt: {self.memory.complaint}", now)
-        self.service.watch.open()
+        self.service.open()
         self.feed(Started(memory))
-        self.feed(ServiceCarrierChanged(self.service.watch.carrier()))
-        self.heartbeat.start()
-        if self.fence is not None:
-            self.fence.start()
+        for wiring in self.wirings:
+            wiring.start()
         while self._exit_status is None:
             self.loop.run_once()
             if not self._ready:
                 self._check_ready()
             self._check_writer()
         control.close()
-        self.heartbeat.close()
-        self.alarms.close()
-        if self.fence is not None:
-            self.fence.close()
-        self.service.close()
+        for wiring in reversed(self.wirings):
+            wiring.close()
         return self._exit_status
 
     def shut_down(self) -> None:
@@ -189,9 +187,14 @@ class Daemon:
         self.log(Priority.NOTICE, "asked to end; handing over", self.loop.now())
         self.feed(ShutdownRequested())
 
-    def log(self, priority: Priority, message: str, now: int, **fields: object) -> None:
-        """Write one line to the log."""
+    def exit(self, status: int) -> None:
+        """Let `run` return `status` after this turn."""
+        self._exit_status = status
+
+    def log(self, priority: Priority, message: str, now: int, kind: Kind = Kind.DAEMON, **fields: object) -> None:
+        """Write one line to the log, and keep it in the history."""
         self._journal.log(priority, message, now, **fields)
+        self.history.note(priority, message, now, kind, fields)
 
     def _check_ready(self) -> None:
         """READY: each link is open or reported by name, at least one is open, the control socket answers."""
@@ -236,16 +239,16 @@ class Daemon:
         self.state = after
         self._flight.note(now, event, before, after, effects)
         if before.role is not after.role:
-            self._on_role(before, after, now)
+            self.notices.role_changed(before, after, now, self.fence.device_ns)
         for effect in effects:
             if isinstance(effect, Remember):
-                self._remember(effect, now)
+                self._rememberer.store(effect.memory, now)
         if advertise(before, now) != advertise(after, now):
             self.heartbeat.send_now(now)
-        if before.attempt is not None and after.attempt is None and self.fence is not None:
-            self.fence.withdraw_off()
+        self.fence.follow(before, after, effects, now)
         for effect in effects:
-            self._carry_out(effect, now)
+            carry_out(self, effect, now)
+        self.service.follow(after)
         self._schedule_wake(now)
 
     def _schedule_wake(self, now: int) -> None:
@@ -256,136 +259,75 @@ class Daemon:
 
     def _on_stall(self, late_ns: int, now: int) -> None:
         self.account.stalls += 1
-        self.log(Priority.WARNING, "the loop was late", now, late_ms=late_ns // 1_000_000)
-        self._events.appendleft(Stalled(late_ns))
+        slept_ms = self._sleep.slept_ns() // 1_000_000
+        text = "the machine was suspended" if slept_ms * 2_000_000 > late_ns else "the loop was late"
+        self.log(Priority.WARNING, text, now, late_ms=late_ns // 1_000_000, slept_ms=slept_ms)
+        self.fence.suspend()
+        # What was judged fresh before a stall is only authentic after it: the clock that judged it has stood still.
+        aged = (PeerHalfOpen(each.link) if isinstance(each, PeerBeat) else each for each in self._events)
+        self._events = deque((Stalled(late_ns), *aged))
         self._drain()
 
-    # Out of the decision
+    def _handle_status(self, request: Request, now: int) -> None:
+        request.answer({"ok": True, "status": status_document(self, now)})
 
-    def _carry_out(self, effect: Effect, now: int) -> None:
-        match effect:
-            case Remember():
-                pass  # done before the frames went out
-            case Activate():
-                self.account.activating(now)
-                self.service.activate(effect.op_id)
-                self.account.activated(self.loop.now())
-            case Release():
-                self.service.release(effect.op_id)
-            case Reannounce():
-                self.service.reannounce()
-            case ReadPower() | PowerOff() | PowerOn():
-                self._ask_fence(effect, now)
-            case RaiseAlarm():
-                self._on_alarm(effect.alarm, "raised", now)
-            case ClearAlarm():
-                self._on_alarm(effect.alarm, "cleared", now)
-            case Answer():
-                self._desk.answer(effect, now)
-            case Exit():
-                self._exit_status = 0
-            case _:
-                assert_never(effect)
+    def _peer_macs(self) -> frozenset[bytes]:
+        """The peer's service interfaces by hardware address: what it says in its frames, and the configuration."""
+        report = self.session.peer_report()
+        said = frozenset() if report is None else report.service_macs
+        return said | self.config.service_macs[1 - self.who.me]
 
-    def _ask_fence(self, effect: ReadPower | PowerOff | PowerOn, now: int) -> None:
-        if self.fence is None:
-            answer = PowerRead(effect.op_id, Power.UNKNOWN)
-            self.feed(answer if isinstance(effect, ReadPower) else PowerCommanded(effect.op_id, accepted=False))
-            return
-        if isinstance(effect, ReadPower):
-            self.fence.read(effect.op_id)
-            return
-        self.log(Priority.WARNING, f"sending power {type(effect).__name__[5:].lower()}", now, peer=self._peer_name())
-        if isinstance(effect, PowerOff):
-            self.account.fencing(now, self.fence.device_ns)
-            self.fence.off(effect.op_id)
-        else:
-            self.fence.on(effect.op_id)
+    def _reconfigure(self, config: Config, ring: Keyring, now: int) -> list[Problem]:
+        """Put another configuration in force, of which `reload` has found that it can be; all of it or nothing."""
+        try:
+            self.service.change(vips_of(config))
+        except VipError as error:
+            return [Problem("vip", str(error), "nothing was changed; see: hblink events -n 40")]
+        health_changed = (config.health, config.vips) != (self.config.health, self.config.vips)
+        before, self.context.config = self.config, config
+        self.session.keyring = ring
+        self.session.elements.set_config(config.digest, config.sections)
+        if health_changed:
+            self.health.reload()
+        if config.alarm_command != before.alarm_command:
+            self.notices.reload()
+        if (config.health, config.vips) != (before.health, before.vips):
+            self.health.reload()
+        self.heartbeat.send_now(now)
+        return []
 
-    def _remember(self, effect: Remember, now: int) -> None:
-        before = self.memory.complaint
-        self.memory.store(effect.memory)
-        if self.memory.complaint and self.memory.complaint != before:
-            self.log(Priority.ERROR, f"memory cannot be written: {self.memory.complaint}", now)
-        if self.memory.complaint:
-            self.loop.call_at(now + MEMORY_RETRY_NS, lambda later: self._remember_again(effect, later))
+    def is_peer_fresh(self, now: int) -> bool:
+        return is_fresh(self.settings, self.state, now)
 
-    def _remember_again(self, effect: Remember, now: int) -> None:
-        """Try again what could not be written, unless something newer was written meanwhile."""
-        if self.memory.complaint and self.state.remembered == effect.memory:
-            self._remember(effect, now)
-
-    def _on_role(self, before: State, after: State, now: int) -> None:
-        """Log the change; a takeover is told to the alarm hook, with where its milliseconds went."""
-        fields: dict[str, object] = {"reason": after.reason.value, "epoch": after.epoch}
-        if after.role is Role.CLAIMING and after.claimed_by is not None:
-            fields["grant"] = after.claimed_by.value
-        self.log(Priority.NOTICE, f"{before.role.value} -> {after.role.value}", now, **fields)
-        if after.role is Role.BLOCKED:
-            command = f"hblink fence confirm {self._peer_name()}"
-            self.log(Priority.CRITICAL, f"blocked: make sure that {self._peer_name()} is off, then: {command}", now)
-        if after.role is Role.ACTIVE and after.claimed_by is not None:
-            device_ns = 0 if self.fence is None else self.fence.device_ns
-            spent = self.account.takeover(after, now, device_ns)
-            self.log(Priority.NOTICE, "service is up", now, grant=after.claimed_by.value, **spent)
-            self._notify({"event": "takeover", "grant": after.claimed_by.value, **spent})
-
-    def _on_alarm(self, alarm: Alarm, what: str, now: int) -> None:
-        link = self.config.links[alarm.link].name if alarm.link >= 0 else None
-        self.account.note_alarm(alarm, what, now)
-        fields = {} if link is None else {"link": link}
-        priority = Priority.WARNING if what == "raised" else Priority.NOTICE
-        self.log(priority, f"alarm {what}: {alarm.code}", now, **fields)
-        self._notify({"event": alarm.code, "state": what, "link": link, "reason": self.state.reason.value})
-
-    def _notify(self, document: dict[str, object]) -> None:
-        who = {"node": self.config.nodes[self.who.me], "peer": self._peer_name(), "cluster": self.config.cluster}
-        state = {"role": self.state.role.value, "epoch": self.state.epoch}
-        self.alarms.notify({**document, **who, **state})
-
-    # Adapters
+    # Frames
 
     def _say(self, now: int) -> Advert | None:
         return advertise(self.state, now)
 
-    def _make_fence(self) -> Fence | None:
-        device = self.config.fence_of(1 - self.who.me)
-        if device is None:
-            return None
-        return Fence(
-            self.loop,
-            IpmiDevice(self.loop, device),
-            node=self.who.me,
-            on_event=lambda event, _now: self.feed(event),
-            on_readiness=lambda ready, _now: self.feed(FenceReadinessChanged(ready)),
-            on_record=self._on_fence_record,
-        )
-
-    def _on_fence_record(self, record: FenceRecord, now: int) -> None:
-        if record.request.value == "poll":
-            return
-        outcome = (
-            record.power.value if record.power is not None else ("accepted" if record.accepted else "not accepted")
-        )
-        self.log(
-            Priority.NOTICE,
-            f"fence {record.request.value}: {outcome}",
-            now,
-            ms=round(record.elapsed_ns / 1e6, 1),
-            reason=record.reason.value,
-            detail=record.detail,
-        )
-
     def _on_rejected(self, link: str, rejected: Rejected, now: int) -> None:
         if rejected.reason is Reject.NOT_FRESH:
             return  # ordinary while two sessions meet; the alarm half_open tells when it lasts
-        self.log(Priority.WARNING, f"frame rejected: {rejected.reason.value}", now, link=link, detail=rejected.detail)
+        text = f"frame rejected: {rejected.reason.value}"
+        self.log(Priority.WARNING, text, now, Kind.LINK, link=link, detail=rejected.detail)
 
     def _on_link_complaint(self, link: str, complaint: str, now: int) -> None:
-        self.log(Priority.WARNING, f"link {link} is not open: {complaint}", now)
+        self.log(Priority.WARNING, f"link {link} is not open: {complaint}", now, Kind.LINK)
 
-    def _peer_name(self) -> str:
-        return self.config.nodes[1 - self.who.me]
+
+def _make_session(config: Config, who: Identification, ring: Keyring, now: int) -> Session:
+    session = Session(
+        Identity(config.cluster_id, who.me, 1 - who.me),
+        [LinkTiming(link.keepalive_ns, config.timing.deadtime_ns) for link in config.links],
+        ring,
+        session_id=who.session_id,
+        started_at=now,
+        echo_age_max_ns=config.timing.deadtime_ns,
+        boot_id=bytes.fromhex(who.boot_id.replace("-", "")),
+        config_digest=config.digest,
+        software_version=who.version,
+    )
+    session.elements.set_config(config.digest, config.sections)
+    return session
 
 
 def kernel_boot_id() -> str:

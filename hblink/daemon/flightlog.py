@@ -7,6 +7,7 @@ change the flight: what cannot be written is dropped and counted.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from hblink.core.effect import Effect
 from hblink.core.event import Event
@@ -23,6 +24,7 @@ class FlightLog:
 
     def __init__(self, settings: Settings, node: str, version: str, writer: Writer, fd: int | None) -> None:
         self._head = head_line(settings, node, version)
+        self._count = 0  # of all steps so far
         self._ring: deque[tuple[int, Event, State, State, tuple[Effect, ...]]] = deque(maxlen=RING_STEPS)
         self._writer = writer
         self._fd = fd
@@ -30,6 +32,7 @@ class FlightLog:
 
     def note(self, at: int, event: Event, before: State, after: State, effects: tuple[Effect, ...]) -> None:
         """Record one step."""
+        self._count += 1
         self._ring.append((at, event, before, after, effects))
         if self._fd is not None:
             self._write(step_line(at, event, before, after, effects))
@@ -39,9 +42,18 @@ class FlightLog:
         del message  # it is in the log; the event alone reproduces it
         self.note(at, event, before, before, ())
 
-    def lines(self) -> list[str]:
-        """The ring as a flight record. Its first step is not a `Started`, so it shows but cannot be replayed alone."""
-        return [self._head, *(step_line(*entry) for entry in self._ring)]
+    def page(self, start: int, count: int) -> tuple[list[str], int]:
+        """Return the lines of up to `count` steps from the one numbered `start` on, and the number after them.
+
+        Steps are numbered from 0 in this life of the daemon. Where it begins, or steps before it have left the ring,
+        the page begins with the head, and its first step carries the whole state, so that it can be replayed.
+        """
+        oldest = self._count - len(self._ring)
+        first = max(start, oldest)
+        entries = list(islice(self._ring, first - oldest, first - oldest + count))
+        begins = first == 0 or first != start
+        lines = [step_line(*entry, whole=begins and index == 0) for index, entry in enumerate(entries)]
+        return [self._head, *lines] if begins and lines else lines, first + len(entries)
 
     def _write(self, line: str) -> None:
         if self._fd is not None:

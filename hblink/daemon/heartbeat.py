@@ -49,8 +49,9 @@ class Channel:
 class Heartbeat:
     """Exchange frames with the peer over all links.
 
-    `say()` returns what this node says now, or None while it must be silent. `on_event` gets the core's events in
-    order; they must have passed through `step` when it returns, since grants rest on what is echoed afterwards.
+    `say()` returns what this node says now, or None while it must be silent; `diag()` its diag octet.
+    `on_event` gets the core's events in order; they must have passed through `step` when it returns, since grants rest
+    on what is echoed afterwards.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Heartbeat:
         session: Session,
         *,
         say: Callable[[int], Advert | None],
+        diag: Callable[[], int],
         on_event: OnEvent,
         on_rejected: OnRejected,
         on_complaint: OnComplaint,
@@ -68,6 +70,7 @@ class Heartbeat:
         self._loop = loop
         self.session = session
         self._say = say
+        self._diag = diag
         self._on_event = on_event
         self._on_rejected = on_rejected
         self._on_complaint = on_complaint
@@ -104,11 +107,17 @@ class Heartbeat:
         def on_bytes(data: bytes, now: int) -> None:
             self._on_bytes(self.channels[index], data, now)
 
+        def on_serial_bytes(data: bytes, now: int) -> None:
+            channel = self.channels[index]
+            self._on_bytes(channel, data, now)
+            if channel.deframer is not None and isinstance(channel.link, SerialLink):
+                channel.link.expect(max(1, channel.deframer.missing))
+
         def on_closed(reason: str, now: int) -> None:
             self._on_closed(self.channels[index], reason, now)
 
         if isinstance(config, SerialLinkConfig):
-            serial = SerialLink(self._loop, config.endpoint[me], config.baud, on_bytes, on_closed)
+            serial = SerialLink(self._loop, config.endpoint[me], config.baud, on_serial_bytes, on_closed)
             return Channel(index, config, serial, Deframer())
         local, peer = config.endpoint[me], config.endpoint[1 - me]
         udp = UdpLink(self._loop, local, peer, config.port, config.interface[me], on_bytes, on_closed)
@@ -149,7 +158,7 @@ class Heartbeat:
         if advert is None or not channels:
             return
         carrier = sum(1 << c.index for c in self.channels if c.link.is_open and c.link.carrier() is not False)
-        frames = self.session.compose(advert, [channel.index for channel in channels], now, carrier)
+        frames = self.session.compose(advert, [channel.index for channel in channels], now, carrier, self._diag())
         for channel in channels:
             channel.due_at = now + channel.config.keepalive_ns
             if self._put(channel, frames[channel.index], now):

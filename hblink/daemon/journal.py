@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import Enum, IntEnum, unique
 
 from hblink.daemon.writer import Writer
 
@@ -20,6 +20,21 @@ class Priority(IntEnum):
     WARNING = 4
     NOTICE = 5
     INFO = 6
+
+
+@unique
+class Kind(Enum):
+    """What a line is about, for those who filter the history."""
+
+    DAEMON = "daemon"
+    ROLE = "role"
+    SERVICE = "service"
+    FENCE = "fence"
+    ALARM = "alarm"
+    OPERATOR = "operator"
+    LINK = "link"
+    PEER = "peer"
+    CONFIG = "config"
 
 
 class Journal:

@@ -11,10 +11,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hblink.core.value import EPOCH_MAX, EPOCH_NONE, Grant, Memory
+from hblink.core.value import EPOCH_MAX, EPOCH_NONE, SECOND, Grant, Memory
+from hblink.daemon.context import Context
+from hblink.daemon.journal import Priority
 from hblink.daemon.writer import Writer, replace_file
 
-_VERSION = 1
+_VERSION = 2
+_RETRY_NS = SECOND
 
 
 class MemoryFile:
@@ -27,6 +30,10 @@ class MemoryFile:
         self.writer = writer
         self._stored_epoch: int | None = None
         self.complaint = ""
+
+    def beside(self, name: str) -> Path:
+        """Where a file of that name is kept: on the disk, where there is a state directory."""
+        return (self._path if self._epoch_path is None else self._epoch_path).with_name(name)
 
     def load(self) -> Memory:
         """What is remembered of this kernel boot, with the higher of the two epochs."""
@@ -47,6 +54,12 @@ class MemoryFile:
             "peer_heard": memory.peer_heard,
             "grant": None if memory.grant is None else memory.grant.value,
             "last_authentic_at": memory.last_authentic_at,
+            "standby": memory.standby,
+            "maintenance": memory.maintenance,
+            "maintenance_until": memory.maintenance_until,
+            "peer_maintenance": memory.peer_maintenance,
+            "fences": memory.fences,
+            "fence_lied": memory.fence_lied,
         }
         try:
             replace_file(self._path, json.dumps(document).encode(), durable=False)
@@ -81,13 +94,19 @@ class MemoryFile:
                 raise ValueError(f"version {document['version']}")
             if document["boot_id"] != self._boot_id:
                 return Memory()  # of an earlier kernel boot: nothing of it holds
-            at = document["last_authentic_at"]
+            at, until = document["last_authentic_at"], document["maintenance_until"]
             return Memory(
                 epoch=_epoch(document["epoch"]),
                 ran=bool(document["ran"]),
                 peer_heard=bool(document["peer_heard"]),
                 grant=None if document["grant"] is None else Grant(document["grant"]),
                 last_authentic_at=None if at is None else int(at),
+                standby=bool(document["standby"]),
+                maintenance=bool(document["maintenance"]),
+                maintenance_until=None if until is None else int(until),
+                peer_maintenance=bool(document["peer_maintenance"]),
+                fences=tuple(int(instant) for instant in document["fences"]),
+                fence_lied=bool(document["fence_lied"]),
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.
@@ -106,6 +125,29 @@ class MemoryFile:
         except (OSError, ValueError) as error:
             self.complaint = f"{self._epoch_path}: {error}"
             return EPOCH_NONE
+
+
+class Rememberer:
+    """Carry out Remember: what cannot be written is said, and tried again until it is, or something newer is."""
+
+    def __init__(self, context: Context, file: MemoryFile) -> None:
+        self._context = context
+        self._file = file
+        self._newest: Memory | None = None
+
+    def store(self, memory: Memory, now: int) -> None:
+        """Write `memory` down before anything that follows."""
+        self._newest = memory
+        before = self._file.complaint
+        self._file.store(memory)
+        if self._file.complaint and self._file.complaint != before:
+            self._context.log(Priority.ERROR, f"memory cannot be written: {self._file.complaint}", now)
+        if self._file.complaint:
+            self._context.loop.call_at(now + _RETRY_NS, lambda later: self._store_again(memory, later))
+
+    def _store_again(self, memory: Memory, now: int) -> None:
+        if self._file.complaint and self._newest == memory:
+            self.store(memory, now)
 
 
 def _epoch(value: object) -> int:

@@ -6,64 +6,108 @@ typed at the wrong console pass: a confirmation names the node that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from hblink.control.server import Request
+from hblink.control.server import Handle, Request
 from hblink.core.effect import Answer
-from hblink.core.event import ConfirmRequested, Event, SwitchoverRequested
-from hblink.core.value import Reason
-from hblink.daemon.journal import Journal, Priority
+from hblink.core.event import (
+    ConfirmRequested,
+    DrillRequested,
+    MaintenanceRequested,
+    OnlineRequested,
+    StandbyRequested,
+    SwitchoverRequested,
+)
+from hblink.core.value import SECOND, Reason
+from hblink.daemon.context import Context
+from hblink.daemon.journal import Kind, Priority
+
+FOR_MAX_S = 7 * 86400
 
 
 class OperatorDesk:
-    """Take requests to the decision by `feed`, and its answers back; `status(now)` gives the status document."""
+    """Take requests to the decision, and its answers back; `inquiries` are the commands that only look, by name."""
 
-    def __init__(
-        self,
-        names: tuple[str, str],
-        journal: Journal,
-        *,
-        feed: Callable[[Event], None],
-        status: Callable[[int], dict[str, object]],
-    ) -> None:
-        self._me, self._peer = names
-        self._journal = journal
-        self._feed = feed
-        self._status = status
+    def __init__(self, context: Context, inquiries: Mapping[str, Handle]) -> None:
+        self._context = context
+        self._commands: dict[str, Handle] = {
+            **inquiries,
+            "switchover": self._switchover,
+            "standby": self._standby,
+            "online": self._online,
+            "maintenance": self._maintenance,
+            "fence_confirm": self._confirm,
+            "fence_drill": self._drill,
+        }
         self._pending: dict[int, Request] = {}
         self._next = 1
 
     def handle(self, request: Request, now: int) -> None:
         """Take one request."""
-        match request.command:
-            case "status":
-                request.answer({"ok": True, "status": self._status(now)})
-            case "switchover":
-                self._journal.log(Priority.NOTICE, "operator asks for a switchover", now, uid=request.credentials.uid)
-                self._feed(SwitchoverRequested(self._keep(request)))
-            case "fence_confirm":
-                self._confirm(request, now)
-            case _:
-                request.answer({"ok": False, "error": f"there is no command {request.command}"})
+        handle = self._commands.get(request.command)
+        if handle is None:
+            request.answer({"ok": False, "error": f"there is no command {request.command}"})
+        else:
+            handle(request, now)
 
     def answer(self, answer: Answer, now: int) -> None:
         """Bring the core's answer to whoever asked, if they are still there."""
         request = self._pending.pop(answer.request, None)
         name = "request" if request is None else request.command
         priority, outcome = (Priority.NOTICE, "done") if answer.ok else (Priority.WARNING, "refused")
-        self._journal.log(priority, f"{name}: {outcome}", now, reason=answer.reason.value)
+        self._context.log(priority, f"{name}: {outcome}", now, Kind.OPERATOR, reason=answer.reason.value)
         if request is not None:
             reason = None if answer.reason is Reason.NONE else answer.reason.value
             request.answer({"ok": answer.ok, "reason": reason})
 
-    def _confirm(self, request: Request, now: int) -> None:
-        if request.argument.get("node") != self._peer:
-            text = f"this is {self._me}; its peer is {self._peer}"
-            request.answer({"ok": False, "reason": "wrong_node", "error": text})
+    def _switchover(self, request: Request, now: int) -> None:
+        self._note("operator asks for a switchover", request, now)
+        self._context.feed(SwitchoverRequested(self._keep(request)))
+
+    def _standby(self, request: Request, now: int) -> None:
+        self._note("operator asks for standby", request, now)
+        self._context.feed(StandbyRequested(self._keep(request)))
+
+    def _online(self, request: Request, now: int) -> None:
+        self._note("operator asks for online", request, now)
+        self._context.feed(OnlineRequested(self._keep(request)))
+
+    def _maintenance(self, request: Request, now: int) -> None:
+        """Take `{"on": bool, "for_s": seconds or null}`: with a duration it ends by itself."""
+        on, for_s = request.argument.get("on"), request.argument.get("for_s")
+        good = for_s is None or (isinstance(for_s, int) and not isinstance(for_s, bool) and 0 < for_s <= FOR_MAX_S)
+        if not isinstance(on, bool) or not good or (for_s is not None and not on):
+            request.answer({"ok": False, "error": f"on is true or false; for_s goes with on, 1 to {FOR_MAX_S} seconds"})
             return
-        uid = request.credentials.uid
-        self._journal.log(Priority.CRITICAL, "operator confirms that the peer is off", now, peer=self._peer, uid=uid)
-        self._feed(ConfirmRequested(self._keep(request)))
+        until_at = now + for_s * SECOND if isinstance(for_s, int) else None
+        text = f"operator asks for maintenance {'on' if on else 'off'}"
+        self._note(text, request, now, Priority.WARNING, **({} if for_s is None else {"for_s": for_s}))
+        self._context.feed(MaintenanceRequested(self._keep(request), on, until_at))
+
+    def _drill(self, request: Request, now: int) -> None:
+        if self._means_peer(request):
+            self._note("operator asks for a fence drill", request, now, Priority.WARNING, peer=self._context.peer)
+            self._context.feed(DrillRequested(self._keep(request)))
+
+    def _means_peer(self, request: Request) -> bool:
+        """Whether the request names the peer; refuse it if it does not."""
+        if request.argument.get("node") == self._context.peer:
+            return True
+        text = f"this is {self._context.node}; its peer is {self._context.peer}"
+        request.answer({"ok": False, "reason": "wrong_node", "error": text})
+        return False
+
+    def _confirm(self, request: Request, now: int) -> None:
+        if not self._means_peer(request):
+            return
+        text = "operator confirms that the peer is off"
+        self._note(text, request, now, Priority.CRITICAL, peer=self._context.peer)
+        self._context.feed(ConfirmRequested(self._keep(request)))
+
+    def _note(
+        self, text: str, request: Request, now: int, priority: Priority = Priority.NOTICE, **fields: object
+    ) -> None:
+        self._context.log(priority, text, now, Kind.OPERATOR, uid=request.credentials.uid, **fields)
 
     def _keep(self, request: Request) -> int:
         number = self._next

@@ -1,4 +1,4 @@
-"""The status document: the daemon as `hblink status --json` shows it, and what it would do if the peer died now.
+"""The status document: the daemon as `hblink status --json` shows it.
 
 Reads everything, changes nothing. Keys are part of the interface: programs read them.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hblink.config import UdpLinkConfig
-from hblink.core.liveness import alarms_of, heard_on, hears_on, is_fresh, is_silent, slot_index
-from hblink.core.state import State, veto
-from hblink.core.value import OWNING, Guarantee, Reason, Role, Settings
+from hblink.core.liveness import alarms_of, heard_on, hears_on, is_fresh, is_silent
+from hblink.core.value import Role
 from hblink.daemon.heartbeat import Channel
+from hblink.daemon.outlook import causes, confirm_hint, forecast
+from hblink.session import PeerReport
 from hblink.vip.keeper import VipError
 
 if TYPE_CHECKING:
@@ -35,32 +36,71 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "epoch": state.epoch,
         "yielded": state.yielded,
         "version": daemon.who.version,
+        "standby_ordered": state.standby_ordered,
+        "maintenance": _maintenance(daemon, now),
         "guarantee": settings.guarantee.value,
+        "peer_state": daemon.peer.state(now).value,
         "peer_role": None if advert is None else advert.role.value,
         "peer_epoch": None if advert is None else advert.epoch,
         "peer_seen_ms": _age_ms(state.peer.fresh_at, now),
         "peer_version": None if peer is None else peer.software_version,
         "config_match": None if peer is None or peer.config_digest is None else peer.config_digest == config.digest,
+        "config_differs": None if (differs := daemon.peer.differences()) is None else list(differs),
+        "keys": _keys(daemon, peer if daemon.is_peer_fresh(now) else None),
         "links": [_link(daemon, channel, now) for channel in daemon.heartbeat.channels],
         "vips": _vips(daemon),
+        "health": daemon.health.document(),
+        "guard": daemon.guard.document(),
         "fence": _fence(daemon, now),
-        "alarms": [
-            {
-                "code": alarm.code,
-                "link": config.links[alarm.link].name if alarm.link >= 0 else None,
-                "since_ms": _age_ms(daemon.account.alarm_since.get(alarm), now),
-            }
-            for alarm in sorted(alarms_of(settings, state, now))
-        ],
-        "if_peer_died_now": _forecast(daemon, now),
+        "alarms": _alarms(daemon, now),
+        "if_peer_died_now": forecast(daemon, now),
+        "causes": [cause.document() for cause in causes(daemon, now)],
         "operator": f"hblink fence confirm {peer_name}" if blocked else None,
-        "confirm_hint": _hint(state, peer_name) if blocked else None,
+        "confirm_hint": confirm_hint(state, peer_name) if blocked else None,
         "memory": daemon.memory.complaint or daemon.memory.writer.last_error or None,
         "stalls": daemon.account.stalls,
+        "timeliness": daemon.timeliness,
         "lateness_ms": {
             "max": round(daemon.account.lateness_max_ns / 1e6, 3),
             "p99": daemon.account.lateness_ms(0.99),
+            "histogram": daemon.account.lateness_histogram(),
         },
+    }
+
+
+def _maintenance(daemon: Daemon, now: int) -> dict[str, object]:
+    """Whether maintenance was ordered on this node, or the peer says it, and when the order of this node ends."""
+    state = daemon.state
+    until = state.maintenance_until
+    ends_ms = None if until is None else max(0, until - now) // 1_000_000
+    return {"here": state.maintenance, "peer": state.peer.maintenance, "ends_ms": ends_ms}
+
+
+def _alarms(daemon: Daemon, now: int) -> list[dict[str, object]]:
+    """The alarms of the decision, then the daemon's own."""
+    alarms: list[dict[str, object]] = [
+        {
+            "code": alarm.code,
+            "link": daemon.config.links[alarm.link].name if alarm.link >= 0 else None,
+            "since_ms": _age_ms(daemon.account.alarm_since.get(alarm), now),
+        }
+        for alarm in sorted(alarms_of(daemon.settings, daemon.state, now))
+    ]
+    alarms += [
+        {"code": complaint.value, "link": None, "since_ms": _age_ms(since, now), "detail": detail}
+        for complaint, (since, detail) in daemon.notices.complaints.items()
+    ]
+    return alarms
+
+
+def _keys(daemon: Daemon, peer: PeerReport | None) -> dict[str, object]:
+    """The ids of the keys that each node accepts and signs with; those of the peer are None while it is not heard."""
+    ring = daemon.session.keyring
+    return {
+        "accepted": list(ring.ids),
+        "active": ring.active_id,
+        "peer_accepted": None if peer is None or not peer.key_ids else list(peer.key_ids),
+        "peer_active": None if peer is None or not peer.key_id else peer.key_id,
     }
 
 
@@ -104,57 +144,20 @@ def _vips(daemon: Daemon) -> list[dict[str, object]]:
 
 def _fence(daemon: Daemon, now: int) -> dict[str, object]:
     outstanding = daemon.state.outstanding_until is not None
-    if daemon.fence is None:
-        return {"configured": False, "ready": None, "age_ms": None, "detail": "no fence device", "outstanding": False}
-    readiness = daemon.fence.readiness
+    fence = daemon.fence.fence
+    if fence is None:
+        none = {"configured": False, "ready": None, "age_ms": None, "detail": "no fence device"}
+        return {**none, "outstanding": False, "levels": [], "proof": None}
     return {
         "configured": True,
-        "ready": readiness.ready,
-        "age_ms": _age_ms(readiness.at, now),
-        "detail": readiness.detail,
+        "ready": fence.readiness.ready,
+        "age_ms": _age_ms(fence.readiness.at, now),
+        "detail": fence.readiness.detail,
         "outstanding": outstanding,
+        "levels": daemon.fence.documents(now),
+        "proof": daemon.fence.proof(),
     }
-
-
-def _forecast(daemon: Daemon, now: int) -> dict[str, str]:
-    """What would happen if the peer died now, going by the same questions that the policy asks."""
-    state, settings = daemon.state, daemon.settings
-    peer = daemon.config.nodes[settings.peer]
-    if state.role in OWNING:
-        return {"code": "keep", "text": "goes on serving; nothing to take over"}
-    if state.role in (Role.STARTING, Role.YIELDING, Role.HALTED):
-        return {"code": "busy", "text": f"is {state.role.value}; decides when that has ended"}
-    if not state.heard:
-        text = f"inert: has not heard {peer} since it booted; starts alone only if its BMC reads OFF"
-        return {"code": "inert", "text": text}
-    forbidden = veto(state, now)
-    if forbidden is not None:
-        return {"code": "forbidden", "text": f"would not take over: {forbidden.value}"}
-    if not settings.has_fence:
-        if settings.guarantee is Guarantee.AT_LEAST_ONE:
-            wait = settings.lease_ns + settings.lease_margin_ns
-            return {"code": "takeover", "text": f"no fence device: would take over unproven after {_s(wait)} s"}
-        return {"code": "blocked", "text": f"no fence device: would block until: hblink fence confirm {peer}"}
-    if daemon.fence is not None and daemon.fence.readiness.ready is False:
-        text = f"the BMC of {peer} does not work ({daemon.fence.readiness.detail}): would block"
-        return {"code": "blocked", "text": text}
-    return {"code": "takeover", "text": f"would fence {peer} and take over in about {_s(_estimate(settings, state))} s"}
-
-
-def _estimate(settings: Settings, state: State) -> int:
-    """Detection, this node's slot, the interval of the two readings; the BMC's own time comes on top."""
-    return settings.deadtime_ns + slot_index(settings, state) * settings.slot_ns + settings.off_interval_ns
-
-
-def _hint(state: State, peer: str) -> str:
-    if state.reason is Reason.INERT_PEER_ON:
-        return f"{peer} is powered on: reconnect a link, or switch {peer} off at its power button first"
-    return f"make sure that {peer} is switched off; never do this on both nodes"
 
 
 def _age_ms(at: int | None, now: int) -> int | None:
     return None if at is None else max(0, now - at) // 1_000_000
-
-
-def _s(duration_ns: int) -> str:
-    return f"{duration_ns / 1e9:.1f}"

@@ -19,13 +19,14 @@ import sdnotify
 from hblink_wire import Keyring
 
 from hblink.config import Config, ConfigError, Problem, load, settings_of
-from hblink.config.secret import load_keyring, node_index, read_password
+from hblink.config.secret import judge_fence_secrets, load_keyring, node_index
 from hblink.control import socket_path
 from hblink.core.invariant import InvariantViolated
 from hblink.daemon.daemon import Daemon, Identification, end_without_cleanup, kernel_boot_id
 from hblink.daemon.flightlog import FlightLog
 from hblink.daemon.journal import Journal, Priority, open_append
 from hblink.daemon.memory import MemoryFile
+from hblink.daemon.realtime import secure_timeliness
 from hblink.daemon.writer import Writer
 from hblink.loop import Loop
 from hblink.vip.keeper import VipError
@@ -42,9 +43,8 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     ControlError.
     """
     environment = dict(os.environ)
-    config = load(config_path)
+    config, ring = _read_files(config_path)
     me = node_index(config, config_path.parent, socket.gethostname())
-    ring = _read_secrets(config)
     path = socket_path(environment)
     runtime = path.parent
     state_directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -62,9 +62,23 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     flight = FlightLog(settings_of(config, me), name, who.version, writer, flight_fd)
     notifier = Notifier(environment)
     loop = Loop()
-    daemon = Daemon(loop, config, who, ring, memory=memory, journal=journal, flight=flight, on_ready=notifier.ready)
+    daemon = Daemon(
+        loop,
+        config,
+        who,
+        ring,
+        memory=memory,
+        journal=journal,
+        flight=flight,
+        read_files=lambda: _read_files(config_path),
+        on_ready=notifier.ready,
+    )
     _watch_signals(loop, daemon, notifier)
     notifier.watch(loop)
+    timeliness = secure_timeliness(writer.thread_id)
+    for complaint in timeliness.complaints:
+        daemon.log(Priority.WARNING, complaint, loop.now())
+    daemon.timeliness = timeliness.document()
     gc.collect()
     gc.freeze()  # what is alive now lives as long as the daemon; later collections need not look at it
     try:
@@ -116,17 +130,18 @@ class Notifier:
             self._notifier.notify(text)
 
 
+def _read_files(path: Path) -> tuple[Config, Keyring]:
+    """Read what `reload` reads again: the configuration and the keyring; raise ConfigError with every problem."""
+    config = load(path)
+    return config, _read_secrets(config)
+
+
 def _read_secrets(config: Config) -> Keyring:
     """Return the keyring, having read the passwords too; raise ConfigError with everything that others can read.
 
     The passwords are read again whenever they are used, so that they can be changed under a running daemon.
     """
-    problems: list[Problem] = []
-    for fence in config.fences:
-        try:
-            read_password(fence.password_file)
-        except ConfigError as error:
-            problems += error.problems
+    problems: list[Problem] = [problem for fence in config.fences for problem in judge_fence_secrets(fence)]
     try:
         ring = load_keyring(config.key_file)
     except ConfigError as error:
@@ -137,16 +152,19 @@ def _read_secrets(config: Config) -> Keyring:
 
 
 def _watch_signals(loop: Loop, daemon: Daemon, notifier: Notifier) -> None:
-    """Turn SIGTERM and SIGINT into an event of the loop (signal.set_wakeup_fd)."""
+    """Turn SIGTERM, SIGINT and SIGHUP into events of the loop (signal.set_wakeup_fd)."""
     receive, send = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def on_signal(_now: int) -> None:
-        if os.read(receive, 64):
+    def on_signal(now: int) -> None:
+        numbers = os.read(receive, 64)
+        if signal.SIGHUP in numbers:
+            daemon.reloader.on_signal(now)
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             notifier.stopping()
             daemon.shut_down()
 
     signal.set_wakeup_fd(send, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     loop.watch(receive, on_signal)
 

@@ -26,6 +26,12 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="hblink-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def thread_id(self) -> int:
+        """The thread's id as the kernel knows it (gettid(2))."""
+        assert self._thread.native_id is not None
+        return self._thread.native_id
+
     def append(self, fd: int, data: bytes) -> None:
         """Write `data` to the open descriptor `fd`."""
         self._put(f"descriptor {fd}", lambda: _write_all(fd, data))

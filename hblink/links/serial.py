@@ -74,6 +74,7 @@ class SerialLink:
         self._port: serial.Serial | None = None
         self._fd = -1
         self._drained_at = 0
+        self._expected = 1  # VMIN
         self._lines_work = False
         self.counters = LinkCounters()
 
@@ -117,7 +118,7 @@ class SerialLink:
         if wrong:
             port.close()
             raise LinkError(f"{self._path}: the driver did not take {', '.join(wrong)}; use another port or bit rate")
-        self._port, self._fd, self._drained_at = port, fd, 0
+        self._port, self._fd, self._drained_at, self._expected = port, fd, 0, 1
         self._loop.watch(self._fd, self._on_readable)
 
     def close(self) -> None:
@@ -161,6 +162,23 @@ class SerialLink:
         self.counters.sent_bytes += written
         return True
 
+    def expect(self, count: int) -> None:
+        """Call `on_bytes` when at least `count` bytes are there, 1 to 255; what cannot come sooner wakes nobody.
+
+        With VTIME 0 the kernel takes VMIN for what makes a terminal readable (termios(3)); a 16550 hands over 8 bytes
+        at a time, so a frame would wake the daemon ten times. It is no deadline: fewer bytes are read with the next.
+        To be said anew after each `on_bytes`, which may have got a part (the kernel hands over 64 bytes a read).
+        """
+        if self._port is None or count == self._expected:
+            return
+        try:
+            settings = termios.tcgetattr(self._fd)
+            settings[CC][termios.VMIN] = count
+            termios.tcsetattr(self._fd, termios.TCSANOW, settings)
+        except (OSError, termios.error):
+            return  # a port that hung up is noticed by reading
+        self._expected = count
+
     def modem_lines(self) -> ModemLines | None:
         """Read the modem lines; None if the port is closed or has none (ENOTTY, EINVAL: ptys, some adapters)."""
         if self._port is None:
@@ -193,7 +211,7 @@ class SerialLink:
         except OSError as error:
             self._fail(_name(error), now)
             return
-        if not data:  # VMIN is 1: no bytes means hung up, and nothing else
+        if not data:  # VMIN is not 0: no bytes means hung up, and nothing else
             self._fail("hangup", now)
             return
         self.counters.received += 1
