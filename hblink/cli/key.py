@@ -1,22 +1,28 @@
-"""`hblink key`: make a key that can be typed at the other console, and list the keyring without showing any.
+"""`hblink key`: make a key that can be typed at the other console, list the keyring without showing any, and rotate it.
 
-A key is printed only when it is made; the keyring file is created 0600 and never overwritten.
+A key is printed only when it is made; the keyring file is 0600, is replaced whole or not at all, and never by a step
+that is not known to be safe.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 from pathlib import Path
 
-from hblink_wire.key import Key, Keyring, KeyringError, format_keyring, new_key
+from hblink_wire.key import Key, Keyring, KeyringError, format_keyring, new_key, parse_key_text
 
 from hblink.cli.check import configuration_directory, print_problems
-from hblink.cli.terminal import CONFIGURATION, GOOD, NOT_GOOD, USAGE
+from hblink.cli.reload import reload, show
+from hblink.cli.rotation import Rings, next_id, next_step, refuse_activation, refuse_removal
+from hblink.cli.status import fetch
+from hblink.cli.terminal import CONFIGURATION, GOOD, NOT_GOOD, USAGE, clean, cut, wrap
 from hblink.config import ConfigError, load
 from hblink.config.secret import load_keyring
+from hblink.control import ControlError
 
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -24,17 +30,31 @@ def declare(parser: argparse.ArgumentParser, _name: str) -> None:
     new = actions.add_parser("new", help="make a key and print it")
     new.add_argument("--add", action="store_true", help="make one more, numbered after those in the keyring")
     new.add_argument("--write", action="store_true", help="create the keyring file with it (0600), never over another")
-    actions.add_parser("list", help="ids and fingerprints of the keyring, no secrets")
+    listing = actions.add_parser("list", help="ids and fingerprints, no secrets, and the next safe step")
+    listing.add_argument("--json", action="store_true", help="print one JSON object")
+    actions.add_parser("add", help="accept one more key: its line, as key new printed it, on standard input")
+    for action, text in (("activate", "sign with this key from now on"), ("remove", "accept this key no more")):
+        actions.add_parser(action, help=text).add_argument("id", metavar="ID", type=int)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make a key, or list those there are."""
+    """Carry out one action; 1 if it is refused because it is not known to be safe."""
     try:
         path = keyring_path()
-        return _list(path) if arguments.action == "list" else _new(path, arguments.add, arguments.write)
+        match arguments.action:
+            case "new":
+                return _new(path, arguments.add, arguments.write)
+            case "list":
+                return _list(path, arguments.json)
+            case "add":
+                return _add(path)
+            case _:
+                return _change(path, arguments.action, arguments.id)
     except ConfigError as error:
         print_problems(error.problems, (), sys.stderr)
         return CONFIGURATION
+    except KeyringError as error:
+        return _refused(str(error))
 
 
 def keyring_path() -> Path:
@@ -49,12 +69,113 @@ def keyring_path() -> Path:
         return directory / "hblink.keys"
 
 
-def _list(path: Path) -> int:
+def _list(path: Path, as_json: bool) -> int:
     ring = load_keyring(path)
-    print(f"{path}\n id  fingerprint")
+    rings, peer, trouble = _both_rings()
+    step = f"not known: {trouble}" if rings is None else next_step(rings, peer)
+    unread = rings is not None and (rings.mine != ring.ids or rings.active != ring.active_id)
+    if unread:
+        step = "hblink reload --keys: the daemon does not use this file yet"
+    if as_json:
+        keys = [{"id": key.id, "fingerprint": _fingerprint(key), "active": key.id == ring.active_id} for key in ring]
+        theirs = None if rings is None else {"accepted": rings.theirs, "active": rings.their_active}
+        print(json.dumps({"file": str(path), "keys": keys, "peer": theirs, "next": step}))
+        return GOOD
+    print(f"{cut(clean(path))}\n id  fingerprint  here    {peer or 'peer'}")
     for key in ring:
-        print(f"{key.id:3}  {_fingerprint(key)}{'  active' if key.id == ring.active_id else ''}")
+        here = "active" if key.id == ring.active_id else "yes"
+        print(f"{key.id:3}  {_fingerprint(key):11}  {here:6}  {_word(rings, key.id)}")
+    for key_id in () if rings is None else sorted(set(rings.theirs) - set(ring.ids)):
+        print(f"{key_id:3}  {'?':11}  {'no':6}  {_word(rings, key_id)}")
+    print(*wrap(step, "next: "), sep="\n")
     return GOOD
+
+
+def _word(rings: Rings | None, key_id: int) -> str:
+    if rings is None:
+        return "?"
+    return "no" if key_id not in rings.theirs else "active" if key_id == rings.their_active else "yes"
+
+
+def _both_rings() -> tuple[Rings | None, str, str]:
+    """What the two daemons use, by this node's daemon: the rings or None, the peer's name if known, why not."""
+    try:
+        status = fetch()
+    except ControlError as error:
+        return None, "", str(error)
+    keys, peer = status.get("keys") or {}, clean(status.get("peer"))
+    if not keys.get("peer_accepted") or not keys.get("peer_active"):
+        return None, peer, f"{peer} is not heard; hblink status"
+    mine, theirs = tuple(keys["accepted"]), tuple(keys["peer_accepted"])
+    return Rings(mine, keys["active"], theirs, keys["peer_active"]), peer, ""
+
+
+def _add(path: Path) -> int:
+    """Take the line of a key from standard input into the keyring, accepted and not active."""
+    ring = load_keyring(path)
+    text = sys.stdin.read(4096)
+    words = [line.partition("#")[0].split() for line in text.splitlines()]
+    lines = [each for each in words if each]
+    if len(lines) != 1 or not lines[0][0].isdigit():
+        return _refused("one line is wanted on standard input: ID KEY, as hblink key new --add printed it")
+    key = Key(int(lines[0][0]), parse_key_text("".join(lines[0][1:])))
+    return _put(path, ring.with_key(key), f"key {key.id} is accepted")
+
+
+def _change(path: Path, action: str, key_id: int) -> int:
+    """Activate or remove a key, if that is known to be safe for a peer that is heard."""
+    ring = load_keyring(path)
+    rings, peer, trouble = _both_rings()
+    if not peer:
+        return _refused(trouble)
+    if action == "activate":
+        refusal = refuse_activation(key_id, ring.ids, rings, peer)
+    else:
+        refusal = refuse_removal(key_id, ring.ids, ring.active_id, rings, peer)
+    if refusal is not None:
+        return _refused(refusal)
+    if action == "activate":
+        return _put(path, ring.activated(key_id), f"key {key_id} signs from now on")
+    return _put(path, ring.without(key_id), f"key {key_id} is accepted no more")
+
+
+def _put(path: Path, ring: Keyring, done: str) -> int:
+    """Replace the file and have the daemon read it; if the daemon refuses, the file is as it was before."""
+    before = path.read_bytes()
+    try:
+        _replace(path, format_keyring(ring).encode("ascii"))
+        try:
+            answer = reload(keys_only=True)
+        except ControlError as error:
+            print(*wrap(f"{done} in {path}; the daemon has not read it: {error}"), sep="\n")
+            return NOT_GOOD
+        if not answer["ok"]:
+            _replace(path, before)
+    except OSError as error:
+        return _refused(f"{path}: {error.strerror}")
+    if not answer["ok"]:
+        show(answer)
+        return NOT_GOOD
+    print(*wrap(f"{done}; {path} is written and in force"), sep="\n")
+    rings, peer, trouble = _both_rings()
+    print(*wrap(f"not known: {trouble}" if rings is None else next_step(rings, peer), "next: "), sep="\n")
+    return GOOD
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Make `content` that of `path`, whole or not at all: a temporary file, fsync(2), rename(2). Raises OSError."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def _refused(why: str) -> int:
+    print(*wrap(f"hblink key: refused: {why}"), sep="\n", file=sys.stderr)
+    return NOT_GOOD
 
 
 def _new(path: Path, add: bool, write: bool) -> int:
@@ -63,7 +184,7 @@ def _new(path: Path, add: bool, write: bool) -> int:
         return USAGE
     ring = load_keyring(path) if add else None
     try:
-        key = new_key(1 if ring is None else max(ring.ids) + 1, os.urandom(32))
+        key = new_key(1 if ring is None else next_id(ring.ids), os.urandom(32))
     except KeyringError as error:
         print(f"hblink key new: {error}", file=sys.stderr)
         return NOT_GOOD
@@ -78,7 +199,7 @@ def _new(path: Path, add: bool, write: bool) -> int:
 
 def _advice(path: Path, add: bool, write: bool) -> str:
     if add:
-        return f"add this line to {path} on both nodes, not active yet"
+        return "on both nodes: hblink key add, with this line on its standard input"
     if write:
         return f"written here; put the same line into {path} (mode 0600)\n# on the other node"
     return f"put this line into {path} (mode 0600) on both nodes"

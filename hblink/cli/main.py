@@ -6,23 +6,35 @@ It must start fast on a slow core: a command's module is imported only when that
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from hblink.cli.terminal import GOOD, NOT_GOOD
 
 COMMANDS = {
     "run": "be the daemon, in the foreground (systemd: Type=notify)",
     "check": "list every problem of the configuration",
-    "status": "show roles, links, addresses, fence, and what if the peer died now",
+    "status": "show roles, links, addresses, fence, and the next failover",
+    "events": "show what happened, when and why",
+    "why": "say why it is not active or would not take over, and what to do",
     "switchover": "move the service to the other node",
-    "fence": "show the fence device, or confirm that the peer is off",
-    "key": "make a key, or list the keyring",
+    "standby": "give the service to the peer, and stay away from it",
+    "online": "be ready for the service again after standby or a failed start",
+    "maintenance": "forbid takeover and fence while people work on the pair",
+    "reload": "read addresses, targets and keys again, keeping the role",
+    "release": "take the addresses off this node, where no daemon runs",
+    "fence": "show, test or drill the fence devices; swear that the peer is off",
+    "doctor": "find out what is wrong with the fence devices",
+    "key": "make, list and rotate the keys that sign the heartbeats",
     "sim": "simulate the pair under random faults",
     "replay": "feed a flight record through the decision again",
 }
+
+# Commands that do not have a module of their own name.
+_MODULE = {"switchover": "act", "standby": "act", "online": "act", "maintenance": "act"}
 
 
 class Command(Protocol):
@@ -38,13 +50,9 @@ class Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command with the arguments of the process, or with `argv`; return its exit code (2 for usage: exit)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="hblink",
-        description="Availability of a two-node appliance. Not the amateur-radio software of that name.",
-        epilog="exit: 0 good, 1 not good (degraded, refused), 2 usage, 78 configuration",
-    )
+    parser = _Parser(prog="hblink", usage="hblink [-h] [--version] COMMAND ...")
     parser.add_argument("--version", action="store_true", help="print the version")
-    parsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    parsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=argparse.ArgumentParser)
     chosen = next((word for word in words if not word.startswith("-")), None)
     command: Command | None = None
     for name, text in COMMANDS.items():
@@ -68,34 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """The program's own help, a line for each command, so that all of them fit one screen."""
+
+    def format_help(self) -> str:
+        lines = [f"  {name:11} {text}" for name, text in COMMANDS.items()]
+        head = "usage: hblink [-h] [--version] COMMAND ...   (not the amateur-radio software)"
+        return "\n".join([head, *lines, "exit: 0 good, 1 not good (degraded, refused), 2 usage, 78 configuration", ""])
+
+
 def _command(name: str) -> Command:
-    if name == "run":
-        from hblink.cli import run
-
-        return run
-    if name == "check":
-        from hblink.cli import check
-
-        return check
-    if name == "status":
-        from hblink.cli import status
-
-        return status
-    if name == "key":
-        from hblink.cli import key
-
-        return key
-    if name == "sim":
-        from hblink.cli import sim
-
-        return sim
-    if name == "replay":
-        from hblink.cli import replay
-
-        return replay
-    from hblink.cli import act
-
-    return act
+    module: Any = importlib.import_module(f"hblink.cli.{_MODULE.get(name, name)}")
+    return cast(Command, module)
 
 
 def _print_version() -> int:

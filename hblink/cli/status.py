@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hblink.cli.terminal import GOOD, HEIGHT, NOT_GOOD, clean, cut, duration, wrap
-from hblink.cli.word import alarm, reason
+from hblink.cli.word import PEER_STATE, alarm, reason
 from hblink.control import ControlError, socket_path
 from hblink.control.client import ask
 
@@ -66,18 +66,39 @@ def is_good(status: Status) -> bool:
         and status.get("config_match") is not False
         and all(link.get("open") and "down" not in (link.get("in"), link.get("out")) for link in links)
         and not (fence.get("configured") and fence.get("ready") is False)
+        and all(level.get("ready") is not False for level in fence.get("levels") or ())
         and not fence.get("outstanding")
+        and all(target.get("answers") for target in _targets(status))
     )
 
 
 def render(status: Status) -> list[str]:
     """Lay the document out in at most 24 lines of at most 79 columns; VIPs and alarms share what room there is."""
     head = _head_lines(status) + _link_lines(status)
-    tail = [*fence_lines(status), *_outlook_lines(status), _loop_line(status)]
+    tail = [*_health_lines(status), *fence_lines(status), *_outlook_lines(status), _loop_line(status)]
     vips, alarms = _vip_lines(status), _alarm_lines(status)
     room = HEIGHT - 1 - len(head) - len(tail)  # a line for the prompt
     vip_room = max(min(len(vips), room - min(len(alarms), room // 2)), 1)
     return [*head, *_fit(vips, vip_room), *_fit(alarms, max(room - vip_room, 1)), *tail]
+
+
+def _targets(status: Status) -> list[Mapping[str, Any]]:
+    return list((status.get("health") or {}).get("targets") or [])
+
+
+def _health_lines(status: Status) -> list[str]:
+    """One line on what is reached beyond the service ports, none if nobody is asked."""
+    targets = _targets(status)
+    if not targets:
+        return []
+    silent = [
+        f"{clean(target.get('address'))} on {clean(target.get('interface'))}"
+        + ("" if target.get("answers") is False else " (not known)")
+        for target in targets
+        if not target.get("answers")
+    ]
+    text = f"{len(targets) - len(silent)} of {len(targets)} targets answer"
+    return [cut(f"{'HEALTH':7} {text}{'; SILENT: ' if silent else ''}{', '.join(silent)}")]
 
 
 def fence_lines(status: Status) -> list[str]:
@@ -87,10 +108,16 @@ def fence_lines(status: Status) -> list[str]:
         return [cut(f"FENCE   none; guarantee {clean(status.get('guarantee', '?'))}")]
     ready = fence.get("ready")
     readiness = "not read yet" if ready is None else "ready" if ready else "NOT READY"
+    levels = fence.get("levels") or ()
+    weak = [f"level {level.get('level')} {level.get('reason')}" for level in levels if level.get("ready") is False]
+    if ready and weak:
+        readiness = f"ready, but {', '.join(weak)}"
     age = "" if fence.get("age_ms") is None else f", read {duration(fence['age_ms'])} ago"
     outstanding = "; a command of unknown outcome is OUTSTANDING" if fence.get("outstanding") else ""
+    warnings = sorted({warning for level in levels for warning in level.get("warnings") or ()})
+    warned = f"; warning {', '.join(warnings)}" if warnings else ""
     detail = f": {fence['detail']}" if fence.get("detail") else ""
-    return wrap(f"{readiness}{age}{detail}{outstanding}", "FENCE   ", 2)
+    return wrap(f"{readiness}{age}{outstanding}{warned}{detail}", "FENCE   ", 2)
 
 
 def _show(as_json: bool) -> int:
@@ -115,13 +142,38 @@ def _head_lines(status: Status) -> list[str]:
         f"{clean(status.get('peer')):12} {clean(role or 'unknown').upper():9} "
         + ("never heard" if seen is None else f"heard {duration(seen)} ago"),
         "" if status.get("peer_epoch") is None else f"epoch {clean(status['peer_epoch'])}",
-        "" if match is None else "config equal" if match else "CONFIG DIFFERS",
+        "" if match is None else "config equal" if match else _difference(status),
         "" if status.get("peer_version") is None else f"hblink {clean(status['peer_version'])}",
     ]
     lines = ["  ".join(part for part in parts if part) for parts in (me, peer)]
+    news = PEER_STATE.get(str(status.get("peer_state")), "")
+    if news and status.get("peer_state") != "unheard":
+        lines.append(f"{'':12} {news}")
+    if in_maintenance(status):
+        lines.insert(0, _maintenance_line(status))
     if status.get("reason") not in (None, "none"):
         lines += wrap(reason(status["reason"]), "because      ", 1)
     return [cut(line) for line in lines]
+
+
+def in_maintenance(status: Status) -> bool:
+    """Whether either node has said that the pair is in maintenance."""
+    maintenance = status.get("maintenance") or {}
+    return bool(maintenance.get("here") or maintenance.get("peer"))
+
+
+def _maintenance_line(status: Status) -> str:
+    """The loudest line of all; when the order ends is known on the node that has it."""
+    maintenance = status.get("maintenance") or {}
+    ends = maintenance.get("ends_ms")
+    where = [clean(status.get(name)) for name, key in (("node", "here"), ("peer", "peer")) if maintenance.get(key)]
+    until = f"; ends in {duration(ends)}" if ends is not None else ""
+    return f"*** MAINTENANCE ({', '.join(where)}): NO TAKEOVER, NO FENCE{until} ***"
+
+
+def _difference(status: Status) -> str:
+    parts = ", ".join(clean(part) for part in status.get("config_differs") or [])
+    return f"CONFIG DIFFERS: {parts}" if parts else "CONFIG DIFFERS"
 
 
 def _link_lines(status: Status) -> list[str]:

@@ -15,13 +15,21 @@ REASON = {
     "inert_peer_unknown": "booted, has not heard its peer, and the peer's BMC does not answer",
     "waiting_for_slot": "waiting for its turn to fence, so that the nodes do not fence each other",
     "yielded": "gave up the service; the peer has not taken it yet",
+    "maintenance": "the pair is in maintenance: no takeover, no fence",
+    "upstream_lost": "nothing upstream answers this node: it waits a moment before it accuses the peer",
     "no_service_carrier": "no carrier on its service interfaces",
     "start_failed": "the service did not start here",
     "shutting_down": "the daemon is ending",
+    "standby_ordered": "an operator said standby: this node takes nothing until hblink online",
+    "address_held": "the peer's hardware still answers for a virtual address",
     "epoch_exhausted": "the epoch counter has reached its end",
     "no_fence_device": "there is no device to power off the peer with",
     "fence_failed": "the peer could not be verified to be off",
+    "fence_lied": "the peer's fence device said OFF of a peer that never went down: it is not used any more",
+    "fence_cap": "the peer was fenced too often within the hour",
     "switchover": "a planned switchover",
+    "failback": "the preferred node is ready for the service again",
+    "peer_healthier": "the peer reaches more of the upstream targets",
     "stall": "this node was paused for too long",
     "dual_active": "both nodes were active",
     "stop_failed": "the service could not be stopped",
@@ -35,6 +43,8 @@ REASON = {
     "fence_outstanding": "a fence command of unknown outcome may still take effect",
     "not_blocked": "this node is not blocked: there is nothing to confirm",
     "busy": "another request is being carried out",
+    "peer_maintenance": "the peer says maintenance, and has to take it back itself",
+    "redundancy_reduced": "a drill needs every link, a ready standby and a ready device",
     "timed_out": "it did not end in time",
 }
 
@@ -53,8 +63,27 @@ ALARM = {
     "stop_failed": "the service could not be stopped here",
     "peer_stop_failed": "the peer could not stop its service",
     "fence_outstanding": "a fence command may still take effect",
+    "fence_lied": "the fence device said OFF of a peer that never went down",
+    "maintenance": "MAINTENANCE: no takeover, no fence",
+    "standby_ordered": "an operator said standby: no takeover here",
+    "address_conflict": "another machine answers for a virtual address",
     "no_service_carrier": "no carrier on the service interfaces",
     "start_failed": "the service did not start here",
+}
+
+COMPLAINT = {
+    "config_differs": "the peer runs another configuration",
+    "reload_refused": "the files could not be taken over: the old configuration is in force",
+}
+
+PEER_STATE = {
+    "unheard": "not heard yet",
+    "running": "",
+    "ending": "its daemon is being ended",
+    "ended": "its daemon was ended on purpose (restart, upgrade or stop)",
+    "restarted": "its daemon has restarted",
+    "rebooted": "it has rebooted",
+    "silent": "silent without a word",
 }
 
 
@@ -64,5 +93,5 @@ def reason(code: object) -> str:
 
 
 def alarm(code: object) -> str:
-    """The words for an AlarmCode's value."""
-    return ALARM.get(str(code), str(code))
+    """The words for the code of an alarm, of the decision or of the daemon."""
+    return ALARM.get(str(code)) or COMPLAINT.get(str(code), str(code))
