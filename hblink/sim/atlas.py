@@ -16,11 +16,17 @@ from hblink.core.effect import Activate, Effect, PowerOff, PowerOn, ReadPower, R
 from hblink.core.event import (
     Activated,
     ActivationFailed,
+    AddressHolderChanged,
     ConfirmRequested,
+    DrillRequested,
     Event,
     FenceReadinessChanged,
+    GuardChanged,
+    HealthMeasured,
     LinkClosed,
     LinkOpened,
+    MaintenanceRequested,
+    OnlineRequested,
     PeerBeat,
     PeerHalfOpen,
     PowerCommanded,
@@ -31,13 +37,29 @@ from hblink.core.event import (
     ServiceLost,
     ShutdownRequested,
     Stalled,
+    StandbyRequested,
     Started,
     SwitchoverRequested,
     Woke,
 )
 from hblink.core.state import State, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import EPOCH_MAX, MS, SECOND, Advert, Grant, Guarantee, Memory, Power, Role, Settings
+from hblink.core.value import (
+    EPOCH_MAX,
+    HEALTH_UNKNOWN,
+    MS,
+    SECOND,
+    Advert,
+    Grant,
+    Guarantee,
+    Holder,
+    Memory,
+    Power,
+    Role,
+    Settings,
+)
+
+_CALM_FRAMES = 80
 
 MEANING = {
     Role.STARTING: "stops and reads back whatever an earlier daemon left; sends no frame",
@@ -72,6 +94,7 @@ class Walk:
         self._state = initial(self._settings)
         self._wanted: list[Effect] = []
         self._now = SECOND
+        self._calm = 0  # how many frames of a ready peer come next
         self._begin(self._now)
 
     def run(self, steps: int) -> None:
@@ -96,6 +119,10 @@ class Walk:
             has_fence=self._random.random() < 0.8,
             guarantee=pick((Guarantee.AT_MOST_ONE, Guarantee.AT_LEAST_ONE)),
             start_alone=self._random.random() < 0.8,
+            auto_failback=self._random.random() < 0.3,
+            failback_hold_ns=5 * SECOND,
+            fence_cap=pick((0, 0, 2)),
+            self_reset_ns=pick((None, 3 * SECOND)),
         )
         heard = self._random.random() < 0.5
         memory = Memory(
@@ -104,6 +131,11 @@ class Walk:
             peer_heard=heard,
             grant=pick((None, Grant.FENCED)),
             last_authentic_at=now - SECOND if heard else None,
+            standby=self._random.random() < 0.1,
+            maintenance=self._random.random() < 0.1,
+            peer_maintenance=heard and self._random.random() < 0.1,
+            fences=(now - 2 * SECOND, now - SECOND) if self._settings.fence_cap and heard else (),
+            fence_lied=self._random.random() < 0.05,
         )
         self._wanted = []
         start = Started(memory)
@@ -125,6 +157,9 @@ class Walk:
     def _event(self) -> Event:
         """Answer what is wanted, let time pass, or imagine something."""
         roll = self._random.random()
+        if self._calm or roll < 0.0005:
+            self._calm = self._calm - 1 if self._calm else _CALM_FRAMES
+            return self._calm_frame()
         if self._wanted and roll < 0.3:
             return self._answer(self._wanted.pop(self._random.randrange(len(self._wanted))))
         if roll < 0.55:
@@ -155,6 +190,12 @@ class Walk:
             case _:
                 return Woke()
 
+    def _calm_frame(self) -> Event:
+        """One more frame of a peer that stands by and could serve: what takes a while needs calm to come about."""
+        self._now += 100 * MS
+        advert = Advert(Role.STANDBY, self._state.epoch, health=100)
+        return PeerBeat(0, advert, echo_sent_at=self._now - 50 * MS, hears=3)
+
     def _frame(self) -> Event:
         """A fresh frame of a peer in any state, by any epoch around one's own."""
         pick = self._random.choice
@@ -170,6 +211,8 @@ class Walk:
             stop_failed=stop_failed,
             want=pick((False, False, True)),
             able=pick((True, True, False)),
+            health=pick((HEALTH_UNKNOWN, 100, 1)),
+            maintenance=self._random.random() < 0.05,
         )
         return PeerBeat(
             link=pick((0, 1)),
@@ -178,6 +221,7 @@ class Walk:
             newest=pick((True, True, True, False)),
             adopted=self._random.random() < 0.05,
             hears=pick((0, 1, 3)),
+            boot=pick((None, 1, 1, 2)),
         )
 
     def _rarities(self) -> tuple[Event, ...]:
@@ -191,8 +235,15 @@ class Walk:
             FenceReadinessChanged(True),
             ServiceLost(),
             Stalled(self._random.choice((300 * MS, 2 * SECOND))),
+            HealthMeasured(self._random.choice((None, 0, 100))),
+            AddressHolderChanged(self._random.choice(tuple(Holder))),
+            GuardChanged(self._random.random() < 0.5),
             SwitchoverRequested(1),
             ConfirmRequested(2),
+            StandbyRequested(3) if self._random.random() < 0.3 else OnlineRequested(4),
+            OnlineRequested(4),
+            MaintenanceRequested(5, self._random.random() < 0.3, self._random.choice((None, self._now + SECOND))),
+            DrillRequested(6),
             ShutdownRequested() if self._random.random() < 0.3 else Woke(),
             # Answers to nothing that was asked.
             PowerRead(999, Power.OFF),

@@ -7,10 +7,11 @@ for does not happen.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from hblink_wire import Deframer, Key, Keyring, Rejected, enframe
+from hblink_wire import Deframer, Keyring, Rejected, enframe
 
 from hblink.core.effect import (
     Activate,
@@ -18,6 +19,7 @@ from hblink.core.effect import (
     ClearAlarm,
     Effect,
     Exit,
+    LeaseService,
     PowerOff,
     PowerOn,
     RaiseAlarm,
@@ -25,16 +27,18 @@ from hblink.core.effect import (
     Reannounce,
     Release,
     Remember,
+    ResetSelf,
 )
 from hblink.core.event import (
-    Activated,
-    ActivationFailed,
+    AddressHolderChanged,
     Event,
+    GuardChanged,
+    HealthMeasured,
     LinkOpened,
     PeerBeat,
-    Released,
-    ReleaseFailed,
+    PeerHalfOpen,
     ServiceCarrierChanged,
+    ShutdownRequested,
     Stalled,
     Started,
     Woke,
@@ -42,15 +46,15 @@ from hblink.core.event import (
 from hblink.core.invariant import InvariantViolated
 from hblink.core.state import State, advertise, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import Advert, Alarm, Memory, Reason, Role
+from hblink.core.value import Advert, Alarm, AlarmCode, Holder, Memory, Reason, Role
 from hblink.session import Identity, LinkTiming, Session
 from hblink.sim.fence import Fence
-from hblink.sim.process import Process, Timer
+from hblink.sim.keeper import Keeper
+from hblink.sim.process import Process, Spot, Timer
 
 if TYPE_CHECKING:
     from hblink.sim.host import Host
 
-_RENEWALS = 4  # in each lease
 _DATAGRAMS_WAITING = 200  # that a socket holds for a daemon that does not read
 _BYTES_WAITING = 4096  # that a serial port holds
 
@@ -60,14 +64,15 @@ class Daemon:
 
     def __init__(self, host: Host) -> None:
         plan = host.plan
+        me = host.identity
         self.host = host
-        self.settings = plan.settings[host.index]
+        self.settings = plan.settings[me]
         self.state: State = initial(self.settings)
         self.process = Process(host.timeline, host.clock, plan.stall_limit_ns, self._on_stall)
         self.session = Session(
-            Identity(plan.cluster_ids[host.index], host.index, 1 - host.index),
+            Identity(plan.cluster_ids[host.index], me, 1 - me),
             [LinkTiming(link.interval_ns, self.settings.deadtime_ns) for link in plan.links],
-            Keyring((Key(1, plan.secrets[host.index]),), 1),
+            host.keyring,
             session_id=host.random.getrandbits(64) | 1,
             started_at=self.process.now(),
             echo_age_max_ns=plan.echo_age_max_ns,
@@ -79,7 +84,21 @@ class Daemon:
         self.beat_at: int | None = None  # when the last fresh frame came, by this node's clock
         self.credited: set[tuple[int, bytes]] = set()  # for the checker
         self._ops: set[int] = set()
-        self._fence = Fence(self.process, plan, host.peer.bmc, host.peer.name, self.feed, self._note)
+        self._events: deque[Event] = deque()
+        self._stepping = False
+        target = host.peer if me == host.index else host
+        devices = [("BMC", target.bmc), ("PDU", target.pdu)][: 1 + plan.has_pdu]
+        self._fence = Fence(
+            self.process, plan, devices, target.name, own=target is host, feed=self.feed, note=self._note
+        )
+        self._keeper = Keeper(
+            self.process,
+            host.timeline,
+            host.kernel,
+            lease_ns=self.settings.lease_ns,
+            act_ns=plan.service_ns,
+            feed=self.feed,
+        )
         self._deframers = tuple(Deframer() for _ in plan.links)
         self._waiting = [0] * len(plan.links)  # what has come in and was not read yet
         self._due_at = [0] * len(plan.links)
@@ -87,8 +106,7 @@ class Daemon:
         self._tick_ns = min(link.interval_ns for link in plan.links)
         self._said: Advert | None = None
         self._wake: Timer | None = None
-        self._renewal: Timer | None = None
-        self._service_op: int | None = None
+        self._sighting: Timer | None = None
 
     def start(self, memory: Memory) -> None:
         """Begin: the clean start, the links, the tick."""
@@ -110,18 +128,72 @@ class Daemon:
 
     def carrier_changed(self) -> None:
         """The kernel has told of a change of carrier."""
-        self.process.deliver(lambda now: self.feed(ServiceCarrierChanged(self.host.carrier), now))
+        self.process.deliver(lambda _now: self.feed(ServiceCarrierChanged(self.host.carrier)))
+
+    def health_measured(self) -> None:
+        """The upstream targets answer better or worse."""
+        self.process.deliver(lambda _now: self.feed(HealthMeasured(self.host.health)))
+
+    def guard_changed(self) -> None:
+        """The hardware watchdog is armed, or is not."""
+        self.process.deliver(lambda _now: self.feed(GuardChanged(self.host.guarded)))
+
+    def address_sighted(self) -> None:
+        """Somebody else answers for the address, or nobody any more: told again as long as it is so."""
+        self.process.deliver(lambda _now: self._sight())
+
+    def _sight(self) -> None:
+        if self._sighting is not None:
+            self._sighting.cancel()
+        self.feed(AddressHolderChanged(self.host.holder))
+        if self.host.holder is not Holder.NONE:
+            at = self.process.now() + self.host.plan.sighting_ns
+            self._sighting = self.process.call_at(at, lambda _now: self._sight())
+
+    def address_removed(self) -> None:
+        """The kernel has told that the address was taken away."""
+        self.process.deliver(lambda _now: self._keeper.address_removed())
+
+    def turn_key(self, keyring: Keyring) -> None:
+        """The keyring file has changed, and the daemon is told to read it again."""
+
+        def turn(_now: int) -> None:
+            self.session.keyring = keyring
+
+        self.process.deliver(turn)
+
+    def shut_down(self) -> None:
+        """The daemon is asked to end (SIGTERM)."""
+        self.process.deliver(lambda _now: self.feed(ShutdownRequested()))
 
     def ask(self, make: Callable[[int], Event], request: int) -> None:
         """Hand an operator's request to the core."""
         self.host.checker.requested(self.host, self, request)
-        self.process.deliver(lambda now: self.feed(make(request), now))
+        self.process.deliver(lambda _now: self.feed(make(request)))
 
     # Events
 
-    def feed(self, event: Event, now: int) -> None:
-        """Take one event through the core, and carry out what it wants."""
+    def feed(self, event: Event) -> None:
+        """Take one event through the core, and carry out what it wants, before anything else is taken."""
+        self._events.append(event)
+        self._drain()
+
+    def _drain(self) -> None:
+        if self._stepping:
+            return
+        self._stepping = True
+        while self._events and not self.process.frozen:
+            self.process.check()  # puts a stall before what is next
+            self._turn(self._events.popleft())
+        self._stepping = self.process.frozen
+
+    def _turn(self, event: Event) -> None:
+        now = self.process.now()
         before = self.state
+        if isinstance(event, PeerBeat):
+            self.host.checker.credited(self.host)
+            self.host.heard_in_boot = True
+            self.beat_at = now
         try:
             self.state, effects = step(self.settings, before, event, now)
         except InvariantViolated as error:
@@ -130,28 +202,47 @@ class Daemon:
         self._tell(before)
         for effect in effects:
             if isinstance(effect, Remember):
-                self.host.remember(effect.memory)
+                self.host.store.remember(effect.memory)
+            elif isinstance(effect, PowerOff):
+                attempt = self.state.attempt
+                self.host.checker.off_decided(self.host, self, None if attempt is None else attempt.cause)
+            elif isinstance(effect, RaiseAlarm):
+                self._check_accusation(effect.alarm)
         if advertise(self.state, now) != self._said:
             self._send(range(len(self._due_at)), now, urgent=True)
+        self.process.pass_by(Spot.ACTING, lambda: self._act(before, effects, now))
+
+    def _act(self, before: State, effects: Sequence[Effect], now: int) -> None:
+        """Carry out what was decided at `now`, which may be a while ago, and go on with what has queued up."""
         if before.attempt is not None and self.state.attempt is None:
-            self._fence.withdraw_off()
+            self._fence.end_attempt()
         for effect in effects:
             self._carry_out(effect)
         self._arm(now)
+        self._stepping = False
+        self._drain()
 
     def _start(self, memory: Memory, now: int) -> None:
-        self.feed(Started(memory), now)
+        self.feed(Started(memory))
         for link in range(len(self._due_at)):
-            self.feed(LinkOpened(link), now)
+            self.feed(LinkOpened(link))
         if not self.host.carrier:
-            self.feed(ServiceCarrierChanged(False), now)
+            self.feed(ServiceCarrierChanged(False))
+        if self.host.health is not None:
+            self.feed(HealthMeasured(self.host.health))
+        if self.host.guarded:
+            self.feed(GuardChanged(True))
+        if self.host.holder is not Holder.NONE:
+            self._sight()
         if self.settings.has_fence:
-            self._fence.poll()
+            self._fence.start()
         self._on_tick(now)
 
-    def _on_stall(self, late_ns: int, now: int) -> None:
+    def _on_stall(self, late_ns: int, _now: int) -> None:
         self._note(f"loop {late_ns // 1_000_000} ms late")
-        self.feed(Stalled(late_ns), now)
+        aged = (PeerHalfOpen(each.link) if isinstance(each, PeerBeat) else each for each in self._events)
+        self._events = deque((Stalled(late_ns), *aged))  # as hblink.daemon does it
+        self._drain()
 
     def _on_bytes(self, link: int, data: bytes, size: int, now: int) -> None:
         self._waiting[link] -= size
@@ -168,10 +259,8 @@ class Daemon:
         received = self.session.receive(link, frame, now)
         for event in received.events:
             if isinstance(event, PeerBeat):
-                self.host.checker.credited(self.host, self, link, frame)
-                self.host.heard_in_boot = True
-                self.beat_at = now
-            self.feed(event, now)
+                self.host.checker.proven(self.host, self, link, frame)
+            self.feed(event)
         if received.reply is not None:
             self._put(link, received.reply)
 
@@ -179,7 +268,7 @@ class Daemon:
         if self._wake is not None:
             self._wake.cancel()
         at = next_wakeup(self.settings, self.state, now)
-        self._wake = None if at is None else self.process.call_at(at, lambda now: self.feed(Woke(), now))
+        self._wake = None if at is None else self.process.call_at(at, lambda _now: self.feed(Woke()))
 
     # Frames
 
@@ -226,17 +315,19 @@ class Daemon:
                 pass
             case Activate():
                 self._new_op(effect.op_id)
-                self._activate(effect.op_id)
+                self._keeper.activate(effect.op_id)
+            case LeaseService():
+                self._keeper.lease(effect.leased)
+            case ResetSelf():
+                self.host.reset()
             case Release():
                 self._new_op(effect.op_id)
-                self._release(effect.op_id)
+                self._keeper.release(effect.op_id)
             case ReadPower():
                 self._new_op(effect.op_id)
                 self._fence.read(effect.op_id)
             case PowerOff():
                 self._new_op(effect.op_id)
-                cause = Reason.NONE if self.state.attempt is None else self.state.attempt.cause
-                self.host.checker.off_decided(self.host, self, cause)
                 self._fence.command(effect.op_id, on=False)
             case PowerOn():
                 self._new_op(effect.op_id)
@@ -255,49 +346,16 @@ class Daemon:
             case _:
                 assert_never(effect)
 
+    def _check_accusation(self, alarm: Alarm) -> None:
+        if alarm.code == AlarmCode.PEER_LOST.value:
+            self.host.checker.suspected(self.host, self)
+        elif alarm.code == AlarmCode.FENCE_LIED.value:
+            self.host.checker.called_a_liar(self.host)
+
     def _new_op(self, op_id: int) -> None:
         if op_id in self._ops:
             self.host.checker.reused(self.host, op_id)
         self._ops.add(op_id)
-
-    def _activate(self, op_id: int) -> None:
-        self._service_op = op_id
-        self.host.begin_service()
-        self._after_service(op_id, self._finish_start)
-
-    def _finish_start(self, op_id: int, now: int) -> None:
-        outcome = self.host.service_started()
-        if outcome is outcome.GOOD:
-            self._renew(now)
-            self.feed(Activated(op_id), now)
-        elif outcome is outcome.FAILS:
-            self.feed(ActivationFailed(op_id), now)
-
-    def _release(self, op_id: int) -> None:
-        self._service_op = op_id
-        if self._renewal is not None:
-            self._renewal.cancel()
-        self._after_service(op_id, self._finish_stop)
-
-    def _finish_stop(self, op_id: int, now: int) -> None:
-        outcome = self.host.service_stopped()
-        if outcome is outcome.GOOD:
-            self.feed(Released(op_id), now)
-        elif outcome is outcome.FAILS:
-            self.feed(ReleaseFailed(op_id), now)
-
-    def _after_service(self, op_id: int, finish: Callable[[int, int], None]) -> None:
-        """Give the service its time; a later start or stop supersedes this one."""
-
-        def answer(now: int) -> None:
-            if self._service_op == op_id:
-                finish(op_id, now)
-
-        self.host.timeline.call_after(self.host.plan.service_ns, lambda: self.process.deliver(answer))
-
-    def _renew(self, now: int) -> None:
-        self.host.renew_vip(self.settings.lease_ns)
-        self._renewal = self.process.call_at(now + self.settings.lease_ns // _RENEWALS, self._renew)
 
     # Telling
 

@@ -1,12 +1,14 @@
-"""The peer's BMC as a simulated daemon uses it: one request at a time, a deadline for each, readiness by polling.
+"""The peer's fence devices as a simulated daemon uses them: one request at a time, a deadline for each, polled.
 
 As `hblink.fencing.fence` does it: a command displaces a reading and is refused beside another command; a request that
-is given up is UNKNOWN or not accepted, and may still be carried out. This module must never command by itself.
+is given up is UNKNOWN or not accepted, and may still be carried out. Each `off` goes to one level of the ladder, the
+next one after a refusal; after an acceptance only the level that gave it is read. A device that turns out to be this
+machine's own is not used. This module must never command by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +25,7 @@ _Kind = Literal["poll", "read", "off", "on"]
 class _Request:
     kind: _Kind
     op_id: int
+    level: int = 0  # which device is asked
     deadline: Timer | None = None
     over: bool = False
 
@@ -34,23 +37,35 @@ class Fence:
         self,
         process: Process,
         plan: Plan,
-        bmc: Bmc,
+        devices: Sequence[tuple[str, Bmc]],
         target: str,
-        feed: Callable[[Event, int], None],
+        *,
+        own: bool,
+        feed: Callable[[Event], None],
         note: Callable[[str], None],
     ) -> None:
         self._process = process
         self._plan = plan
-        self._bmc = bmc
+        self._devices = tuple(devices)
         self._target = target
+        self._own = own
         self._feed = feed
         self._note = note
         self._running: _Request | None = None
         self._waiting: _Request | None = None
         self._ready: bool | None = None
         self._polling: Timer | None = None
+        self._aim = 0  # the level that the next `off` goes to
+        self._trusted: int | None = None  # the level that has accepted one, and is read from then on
+        self._sent: set[int] = set()  # levels that were sent an `off`, and are to be sent `on`
 
-    def poll(self) -> None:
+    def start(self) -> None:
+        """Begin to look at the device for readiness."""
+        if self._own:
+            self._note(f"BMC of {self._target} is this node's own: not used")
+        self._poll()
+
+    def _poll(self) -> None:
         """Look at the device for readiness alone, unless it is busy; again and again from now on."""
         if self._running is None:
             self._begin(_Request("poll", 0))
@@ -59,7 +74,7 @@ class Fence:
 
     def read(self, op_id: int) -> None:
         """Read the power state: PowerRead."""
-        request = _Request("read", op_id)
+        request = _Request("read", op_id, self._trusted or 0)
         if self._running is None:
             self._begin(request)
         elif self._running.kind == "poll":
@@ -70,25 +85,27 @@ class Fence:
 
     def command(self, op_id: int, *, on: bool) -> None:
         """Command a change of power: PowerCommanded."""
-        request = _Request("on" if on else "off", op_id)
-        self._note(f"{request.kind} -> BMC of {self._target}")
+        request = _Request("on", op_id, max(self._sent, default=0)) if on else _Request("off", op_id, self._aim)
+        self._sent.add(request.level)
+        self._note(f"{request.kind} -> {self._devices[request.level][0]} of {self._target}")
         self._drop_waiting()
         if self._running is None:
             self._begin(request)
         elif self._running.kind in ("poll", "read"):
             self._displace(request)
         else:
-            self._process.call_at(self._process.now(), lambda now: self._answer(request, None, False, now))
+            self._process.call_at(self._process.now(), lambda _now: self._answer(request, None, False))
 
-    def withdraw_off(self) -> None:
+    def end_attempt(self) -> None:
         """Give up an `off` under way that is no longer wanted; the BMC, which has it already, obeys all the same."""
+        self._aim, self._trusted = 0, None
         request = self._running
         if request is not None and request.kind == "off":
             request.over = True
             if request.deadline is not None:
                 request.deadline.cancel()
             self._running = None
-            self._process.call_at(self._process.now(), lambda now: self._answer(request, None, False, now))
+            self._process.call_at(self._process.now(), lambda _now: self._answer(request, None, False))
             self._begin_waiting()
 
     def _displace(self, request: _Request) -> None:
@@ -98,41 +115,68 @@ class Fence:
         if displaced.deadline is not None:
             displaced.deadline.cancel()
         if displaced.kind == "read":
-            self._process.call_at(self._process.now(), lambda now: self._answer(displaced, None, False, now))
+            self._process.call_at(self._process.now(), lambda _now: self._answer(displaced, None, False))
         self._begin(request)
 
     def _drop_waiting(self) -> None:
         dropped, self._waiting = self._waiting, None
         if dropped is not None:
-            self._process.call_at(self._process.now(), lambda now: self._answer(dropped, None, False, now))
+            self._process.call_at(self._process.now(), lambda _now: self._answer(dropped, None, False))
 
     def _begin(self, request: _Request) -> None:
         self._running = request
         until = self._process.now() + self._plan.command_timeout_ns
-        request.deadline = self._process.call_at(until, lambda now: self._end(request, None, False, now))
-        if request.kind in ("poll", "read"):
-            self._bmc.read(lambda power: self._process.deliver(lambda now: self._end(request, power, True, now)))
-        else:
-            self._bmc.command(
-                request.kind == "on", lambda: self._process.deliver(lambda now: self._end(request, None, True, now))
-            )
+        if self._own:
+            until = self._process.now()
+        request.deadline = self._process.call_at(until, lambda _now: self._end(request, None, False))
+        if self._own:
+            return
+        level = request.level
+        bmc = self._devices[level][1]
 
-    def _end(self, request: _Request, power: Power | None, answered: bool, now: int) -> None:
+        def end(power: Power | None) -> None:
+            if request.level == level:
+                self._process.deliver(lambda _now: self._end(request, power, True))
+
+        if request.kind in ("poll", "read"):
+            bmc.read(end)
+        else:
+            bmc.command(request.kind == "on", lambda: end(None))
+
+    def _end(self, request: _Request, power: Power | None, answered: bool) -> None:
         """The device has answered, or its time is over: whichever comes first."""
         if request.over:
             return
-        request.over = True
         if request.deadline is not None:
             request.deadline.cancel()
+        if self._goes_on(request, answered):
+            self._begin(request)
+            return
+        request.over = True
         self._running = None
         if self._ready is not answered:
             self._ready = answered
-            self._feed(FenceReadinessChanged(answered), now)
+            self._feed(FenceReadinessChanged(answered))
         if request.kind == "poll":
             self._poll_later()
         else:
-            self._answer(request, power, answered, now)
+            self._answer(request, power, answered)
         self._begin_waiting()
+
+    def _goes_on(self, request: _Request, answered: bool) -> bool:
+        """Whether another level is to be asked for the same request; notes what an `off` has led to."""
+        if request.kind == "off":
+            self._trusted = request.level if answered else None
+            self._aim = request.level if answered else (request.level + 1) % len(self._devices)
+            return False
+        if request.kind == "on":
+            lower = [level for level in self._sent if level < request.level]
+            request.level = max(lower, default=request.level)
+            return bool(lower)
+        if answered or self._own or self._trusted is not None or request.level + 1 == len(self._devices):
+            return False
+        request.level += 1
+        return True
 
     def _begin_waiting(self) -> None:
         if self._waiting is not None and self._running is None:
@@ -143,13 +187,14 @@ class Fence:
         if self._polling is not None:
             self._polling.cancel()
         wait_ns = self._plan.poll_interval_ns if self._ready else self._plan.poll_interval_ns // 2
-        self._polling = self._process.call_at(self._process.now() + wait_ns, lambda _now: self.poll())
+        self._polling = self._process.call_at(self._process.now() + wait_ns, lambda _now: self._poll())
 
-    def _answer(self, request: _Request, power: Power | None, accepted: bool, now: int) -> None:
+    def _answer(self, request: _Request, power: Power | None, accepted: bool) -> None:
+        device = self._devices[request.level][0]
         if request.kind == "read":
             reading = power or Power.UNKNOWN
-            self._note(f"BMC of {self._target} reads {reading.value}")
-            self._feed(PowerRead(request.op_id, reading), now)
+            self._note(f"{device} of {self._target} reads {reading.value}")
+            self._feed(PowerRead(request.op_id, reading))
         else:
-            self._note(f"BMC of {self._target} {'accepted' if accepted else 'did not accept'} {request.kind}")
-            self._feed(PowerCommanded(request.op_id, accepted), now)
+            self._note(f"{device} of {self._target} {'accepted' if accepted else 'did not accept'} {request.kind}")
+            self._feed(PowerCommanded(request.op_id, accepted))

@@ -1,43 +1,27 @@
-"""A simulated machine: power, kernel boots, clock, disk, runtime directory, the service and its address, the BMC.
+"""A simulated machine: power, kernel boots, clocks, carrier, the BMC, and the daemon's lives on it.
 
-All of it goes on, or ends, whatever becomes of the daemon: the kernel lets the address lapse, the BMC obeys. This
-module must never decide anything about the service.
+All of it goes on, or ends, whatever becomes of the daemon: the BMC obeys, the kernel boots. What runs here is in
+hblink.sim.service, what is remembered in hblink.sim.disk. This module must never decide anything about the service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from enum import Enum, unique
 from random import Random
 
-from hblink.core.value import EPOCH_NONE, Memory
+from hblink_wire import Key, Keyring
+
+from hblink.core.value import Holder, Memory
 from hblink.sim.bmc import Bmc, Health
 from hblink.sim.checker import Checker
 from hblink.sim.daemon import Daemon
+from hblink.sim.disk import Disk, Store
 from hblink.sim.log import Log
 from hblink.sim.network import Network
 from hblink.sim.plan import Plan
+from hblink.sim.process import Spot
+from hblink.sim.service import Service
 from hblink.sim.timeline import Appointment, Clock, Timeline
-
-
-@unique
-class Disk(Enum):
-    """What becomes of the epoch that is written to disk."""
-
-    GOOD = "good"
-    LOST = "lost"  # missing, or cannot be read
-    READ_ONLY = "read_only"
-    ROLLED_BACK = "rolled_back"  # at the next boot an old copy is found
-
-
-@unique
-class Outcome(Enum):
-    """What becomes of a start or a stop of the service."""
-
-    GOOD = "good"
-    FAILS = "fails"
-    HANGS = "hangs"
 
 
 class Host:
@@ -63,18 +47,31 @@ class Host:
         self.checker = checker
         self.clock = Clock(timeline.now, plan.clock_base_ns[index], plan.clock_ppm[index])
         self.powered = False
+        self.switched_at = timeline.now  # on or off
+        self.up = False  # a kernel runs
         self.crashed = False
         self.paused = False
         self.boot_id = bytes(16)
         self.daemon: Daemon | None = None
-        self.bmc = Bmc(timeline, Health(plan.bmc_latency_ns, plan.off_takes_ns), lambda: self.powered, self.switch)
-        self.service = False
-        self.vip_until: int | None = None
+        self.bmc = Bmc(
+            timeline, Health(plan.bmc_latency_ns, plan.off_takes_ns), lambda: self.powered, self.switch, self.shut_down
+        )
         self.carrier = True
-        self.start_outcome = Outcome.GOOD
-        self.stop_outcome = Outcome.GOOD
-        self.disk = Disk.GOOD if plan.has_disk[index] else Disk.LOST
-        self.runtime_works = True
+        self.outlet = True  # whether the outlet of the PDU feeds the machine and its BMC
+        self.pdu = Bmc(timeline, Health(plan.bmc_latency_ns, 0), lambda: self.outlet, self.feed, lambda: None)
+        self.health: int | None = None  # share of the upstream targets that answer; None: there are no targets
+        self.holder = Holder.NONE  # who else is seen to answer for the address
+        self.guarded = False  # whether a hardware watchdog is armed
+        self.identity = index  # who the daemon here believes to be
+        self.keyring = Keyring((Key(1, plan.secrets[index]),), 1)
+        self.boot_ns = plan.boot_ns
+        self.store = Store(random, Disk.GOOD if plan.has_disk[index] else Disk.LOST)
+        self.kernel = Service(
+            timeline,
+            note=lambda text: log.add(self.name, text),
+            on_run=checker.service_changed,
+            on_change=lambda: self.on_change(),
+        )
         self.peer: Host  # set by the world
         self.on_change: Callable[[], None] = lambda: None  # told of every change of power, service or address
         self.said_at = -plan.deadtime_ns * 1000
@@ -82,26 +79,34 @@ class Host:
         self.heard_in_boot = False
         self.forgot_at: int | None = None
         self.fenced: list[tuple[int, bool]] = []  # when `off` was sent to this machine, and whether its daemon spoke
+        self.suspected_at: list[int] = []  # when the peer raised peer_lost although this daemon spoke
         self._steady_since = timeline.now
-        self._epochs = [EPOCH_NONE]  # that the disk has held, oldest first
-        self._runtime: Memory | None = None
-        self._runtime_spoilt = False
         self._boot: Appointment | None = None
-        self._lapse: Appointment | None = None
-        self._vip_left_ns = 0
 
     # Power and boots
 
     def switch(self, on: bool) -> None:
         """Switch the power; `on` boots a machine that is off, and does nothing to one that is on."""
-        if on == self.powered:
+        if on == self.powered or (on and not self.outlet):
             return
         self.powered = on
+        self.switched_at = self.timeline.now
         self.log.add(self.name, "power on" if on else "power off")
         self._halt()
         if on:
-            self._boot = self.timeline.call_after(self.plan.boot_ns, self.boot)
+            self._boot = self.timeline.call_after(self.boot_ns, self.boot)
         self.on_change()
+
+    def feed(self, on: bool) -> None:
+        """Switch the outlet that feeds the machine and its BMC."""
+        self.outlet = self.bmc.fed = on
+        self.switch(on)
+
+    def reset(self) -> None:
+        """The machine resets itself, at once and without a sync."""
+        if self._runs:
+            self.log.add(self.name, "resets itself")
+            self.reboot()
 
     def crash(self) -> None:
         """The kernel stops; the power stays on."""
@@ -116,17 +121,16 @@ class Host:
         if self.powered:
             self.log.add(self.name, "reboot")
             self._halt()
-            self._boot = self.timeline.call_after(self.plan.boot_ns, self.boot)
+            self._boot = self.timeline.call_after(self.boot_ns, self.boot)
             self.on_change()
 
     def boot(self) -> None:
         """The kernel and the daemon are up: a new boot id, an empty runtime directory."""
         self._halt()
-        self.powered = True
+        self.powered = self.up = True
         self.clock = Clock(self.timeline.now, self.plan.clock_base_ns[self.index], self.plan.clock_ppm[self.index])
         self.boot_id = self.random.randbytes(16)
-        self._runtime = None
-        self._runtime_spoilt = False
+        self.store.boot()
         self.heard_in_boot = False
         self.log.add(self.name, "boot")
         self.on_change()
@@ -138,10 +142,7 @@ class Host:
             return
         self.paused = True
         self.log.add(self.name, "machine paused")
-        if self.vip_until is not None:
-            self._vip_left_ns = self.vip_until - self.timeline.now
-        if self._lapse is not None:
-            self._lapse.cancel()
+        self.kernel.pause()
         if self.daemon is not None:
             self.daemon.process.freeze()
         self._unsteady()
@@ -153,8 +154,7 @@ class Host:
             return
         self.paused = False
         self.log.add(self.name, "machine resumed")
-        if self.vip_until is not None:
-            self._lease_until(self.timeline.now + self._vip_left_ns)
+        self.kernel.resume()
         self._unsteady()
         self.on_change()
         if self.daemon is not None:
@@ -175,9 +175,8 @@ class Host:
         if self.daemon is not None:
             self.daemon.kill()
         self.daemon = None
-        self.crashed = self.paused = False
-        self._remove_vip("")
-        self._set_service(False)
+        self.up = self.crashed = self.paused = False
+        self.kernel.end()
         self._unsteady()
 
     # The daemon's life
@@ -188,6 +187,25 @@ class Host:
             self.daemon = Daemon(self)
             self._unsteady()
             self.daemon.start(self._recall())
+
+    def shut_down(self) -> None:
+        """Somebody has pressed the power button: the system ends its daemon, then switches itself off."""
+        if self._runs:
+            self.log.add(self.name, "shuts down")
+            if self.daemon is not None:
+                self.daemon.shut_down()
+            boot_id = self.boot_id
+            self.timeline.call_after(self.plan.shutdown_ns, lambda: self._shut(boot_id))
+
+    def _shut(self, boot_id: bytes) -> None:
+        if self.boot_id == boot_id and self._runs:
+            self.switch(False)
+
+    def _recall(self) -> Memory:
+        memory = self.store.recall()
+        if self.store.forgetful:
+            self.forgot_at = self.timeline.now
+        return memory
 
     def kill_daemon(self) -> None:
         """The daemon dies at once; what runs goes on without it."""
@@ -203,23 +221,23 @@ class Host:
         self.daemon = None
         self._unsteady()
 
-    def freeze_daemon(self) -> None:
-        """The daemon stands still (SIGSTOP); the kernel does not."""
+    def freeze_daemon(self, spot: Spot = Spot.BETWEEN) -> None:
+        """The daemon stands still (SIGSTOP), at once or as soon as it comes by `spot`; the kernel does not."""
         if self.daemon is not None and not self.daemon.process.frozen:
-            self.log.add(self.name, "daemon frozen")
-            self.daemon.process.freeze()
+            self.log.add(self.name, "daemon frozen" if spot is Spot.BETWEEN else f"daemon to be frozen {spot.value}")
+            self.daemon.process.freeze(spot)
             self._unsteady()
 
     def thaw_daemon(self) -> None:
         """The frozen daemon goes on."""
-        if self.daemon is not None and self.daemon.process.frozen and not self.paused:
+        if self.daemon is not None and self.daemon.process.stands and not self.paused:
             self.log.add(self.name, "daemon goes on")
             self._unsteady()
             self.daemon.process.thaw()
 
     @property
     def _runs(self) -> bool:
-        return self.powered and not self.crashed and not self.paused
+        return self.up and not self.paused
 
     @property
     def speaks(self) -> bool:
@@ -235,66 +253,65 @@ class Host:
     def _unsteady(self) -> None:
         self._steady_since = self.timeline.now
 
-    # Memory
+    def turn_key(self, keyring: Keyring) -> None:
+        """The keyring file is another one from now on, and the daemon is told to read it."""
+        if not (self.trusts(self.peer) and self.peer.trusts(self)):
+            self._unsteady()  # until now they were strangers
+        self.keyring = keyring
+        ids = ", ".join(f"{key.id}{'*' if key.id == keyring.active_id else ''}" for key in keyring.keys)
+        self.log.add(self.name, f"keyring {ids}")
+        if self.daemon is not None:
+            self.daemon.turn_key(keyring)
 
-    def remember(self, memory: Memory) -> None:
-        """Write `memory` to the runtime directory, and its epoch to the disk."""
-        if self.runtime_works:
-            self._runtime = memory
-        else:
-            self._runtime_spoilt = True
-        if self.disk in (Disk.GOOD, Disk.ROLLED_BACK) and memory.epoch != self._epochs[-1]:
-            self._epochs.append(memory.epoch)
+    def mistake(self, identity: int) -> None:
+        """The daemon is started again, and believes to be the node of that index."""
+        if identity != self.identity:
+            self.identity = identity
+            self.log.add(self.name, f"the node name is {self.plan.names[identity]} from now on")
+            self.kill_daemon()
+            self.start_daemon()
 
-    def _recall(self) -> Memory:
-        memory = Memory(ran=True) if self._runtime_spoilt else self._runtime or Memory()
-        on_disk = self._epochs[-1]
-        if self.disk is Disk.LOST:
-            on_disk = EPOCH_NONE
-        elif self.disk is Disk.ROLLED_BACK and self._runtime is None:
-            on_disk = self._epochs[self.random.randrange(len(self._epochs))]
-            self._epochs.append(on_disk)
-        epoch = max(memory.epoch, on_disk)
-        if epoch < max(self._epochs) or self.disk in (Disk.LOST, Disk.READ_ONLY):
-            self.forgot_at = self.timeline.now
-        return replace(memory, epoch=epoch)
+    def step_wall_clock(self, by_ns: int) -> None:
+        """The time of day jumps. There is nothing in a node that reads it, and so nothing to tell."""
+        self.log.add(self.name, f"wall clock steps by {by_ns / 1e9:g} s")
 
-    # The service and its address
+    def trusts(self, other: Host) -> bool:
+        """Whether what `other` signs now is accepted here."""
+        return self.keyring.get(other.keyring.active_id) == other.keyring.active
 
-    def begin_service(self) -> None:
-        """A start begins: from now on something may run, whatever becomes of the start."""
-        self._set_service(True)
+    # What runs here, and what is seen of it
 
-    def service_started(self) -> Outcome:
-        """A start has had its time: what became of it."""
-        if self.start_outcome is not Outcome.GOOD:
-            self.log.add(self.name, f"service start {self.start_outcome.value}")
-        return self.start_outcome
-
-    def service_stopped(self) -> Outcome:
-        """A stop has had its time: what became of it. One that fails leaves running what runs."""
-        if self.stop_outcome is Outcome.GOOD:
-            if self.service:
-                self.log.add(self.name, "service stopped")
-            self._remove_vip("VIP removed")
-            self._set_service(False)
-        elif self.service:
-            self.log.add(self.name, f"service stop {self.stop_outcome.value}")
-        else:
-            return Outcome.GOOD
-        return self.stop_outcome
-
-    def renew_vip(self, lease_ns: int) -> None:
-        """Add the address, or renew its lease."""
-        if self.vip_until is None:
-            self.log.add(self.name, "VIP added")
-        self._lease_until(self.timeline.now + lease_ns)
-        self.on_change()
+    @property
+    def service(self) -> bool:
+        """Whether anything of the service runs here."""
+        return self.kernel.running
 
     @property
     def answers(self) -> bool:
         """Whether this machine answers for the virtual address."""
-        return self.vip_until is not None and self._runs
+        return self.kernel.vip_until is not None and self._runs
+
+    def lose_address(self) -> None:
+        """Another program removes the address; the daemon hears of it a little later."""
+        if self.kernel.lose_address():
+            self._tell(lambda daemon: daemon.address_removed())
+
+    def measure_health(self, score: int | None) -> None:
+        """The upstream targets answer to so many per cent from now on."""
+        self.health = score
+        self.log.add(self.name, "no upstream targets" if score is None else f"upstream {score} %")
+        self._tell(lambda daemon: daemon.health_measured())
+
+    def sight(self, holder: Holder) -> None:
+        """Somebody else is seen to answer for the address from now on, or nobody."""
+        self.holder = holder
+        self.log.add(self.name, f"address also held by: {holder.value}")
+        self._tell(lambda daemon: daemon.address_sighted())
+
+    def guard(self, armed: bool) -> None:
+        """A hardware watchdog is armed, or is not any more."""
+        self.guarded = armed
+        self._tell(lambda daemon: daemon.guard_changed())
 
     def set_carrier(self, up: bool) -> None:
         """The service interface gets or loses carrier; the daemon hears of it a little later."""
@@ -302,29 +319,13 @@ class Host:
             return
         self.carrier = up
         self.log.add(self.name, f"service carrier {'up' if up else 'down'}")
-        self.timeline.call_after(self.plan.carrier_ns, self._tell_carrier)
+        self._tell(lambda daemon: daemon.carrier_changed())
 
-    def _tell_carrier(self) -> None:
-        if self.daemon is not None:
-            self.daemon.carrier_changed()
+    def _tell(self, what: Callable[[Daemon], None]) -> None:
+        """Let the daemon hear of something as soon as the kernel has told it."""
 
-    def _set_service(self, runs: bool) -> None:
-        if runs != self.service:
-            self.service = runs
-            self.checker.service_changed()
-            self.on_change()
+        def tell() -> None:
+            if self.daemon is not None:
+                what(self.daemon)
 
-    def _lease_until(self, at: int) -> None:
-        if self._lapse is not None:
-            self._lapse.cancel()
-        self.vip_until = at
-        self._lapse = self.timeline.call_at(at, lambda: self._remove_vip("VIP lease lapsed"))
-
-    def _remove_vip(self, text: str) -> None:
-        if self._lapse is not None:
-            self._lapse.cancel()
-        if self.vip_until is not None:
-            self.vip_until = None
-            if text:
-                self.log.add(self.name, text)
-            self.on_change()
+        self.timeline.call_after(self.plan.carrier_ns, tell)

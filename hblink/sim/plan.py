@@ -9,6 +9,7 @@ from hblink.core.value import MS, SECOND, Settings
 NODES = ("alpha", "beta")
 STALL_SHARE = 4  # as in hblink.daemon: a loop that is late by this share of deadtime says so
 SECRET = bytes(range(1, 33))  # of simulated pairs
+NEXT_SECRET = bytes(range(2, 34))  # to which a rotation leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,17 @@ class Plan:
     settings: tuple[Settings, Settings]
     links: tuple[LinkPlan, ...] = LINKS
     names: tuple[str, str] = NODES
-    preferred_varies: bool = False  # a random run may prefer the other node
+    varies: bool = False  # a random run may have another configuration
     boot_ns: int = 15 * SECOND
     service_ns: int = 1 * MS
     carrier_ns: int = 3 * MS
     bmc_latency_ns: int = 50 * MS
     command_timeout_ns: int = 5 * SECOND
     off_takes_ns: int = 0
+    shutdown_ns: int = 3 * SECOND  # from the power button to darkness, where a system listens
     poll_interval_ns: int = 60 * SECOND
+    sighting_ns: int = 500 * MS  # between two words of somebody else who answers for the address
+    has_pdu: bool = False  # a second fence device: the outlet that the machine and its BMC are fed from
     has_disk: tuple[bool, bool] = (True, True)
     clock_base_ns: tuple[int, int] = (100 * SECOND, 7 * SECOND)
     clock_ppm: tuple[int, int] = (0, 0)
@@ -72,4 +76,4 @@ def default_plan() -> Plan:
     slowest_ns = max(link.interval_ns for link in LINKS)
     skew_ns = first.half_open_max_ns + 2 * first.deadtime_ns + slowest_ns
     settings = replace(first, slot_skew_ns=skew_ns)
-    return Plan((settings, replace(settings, me=1)), preferred_varies=True)
+    return Plan((settings, replace(settings, me=1)), varies=True)

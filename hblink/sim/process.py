@@ -1,7 +1,8 @@
 """A simulated process: the order of things in `hblink.loop`, with the world's time instead of a selector.
 
 What is due and what came in wait while the process is frozen. When it goes on, it first says how late it is, then
-reads, then runs its timers: as the real loop does. This module must never know what the callbacks are for.
+reads, then runs its timers: as the real loop does. It can also be caught in the middle of a callback, which then goes
+on with what it knew. This module must never know what the callbacks are for.
 """
 
 from __future__ import annotations
@@ -10,10 +11,20 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable
+from enum import Enum, unique
 
 from hblink.sim.timeline import Appointment, Clock, Timeline
 
 Callback = Callable[[int], None]  # called with now, by the node's clock
+
+
+@unique
+class Spot(Enum):
+    """Where a process is when it comes to a stand."""
+
+    BETWEEN = "between"  # two callbacks: it waits in select(2)
+    READING = "reading"  # a callback has just been told what time it is
+    ACTING = "acting"  # a decision has been taken and is about to be carried out
 
 
 class Timer:
@@ -44,6 +55,9 @@ class Process:
         self._wake: Appointment | None = None
         self._running = False
         self._stall_told_at = 0
+        self._checked_at = self.now()  # when lateness was last looked at
+        self._catch: Spot | None = None  # where the process is to come to a stand
+        self._held: Callable[[], None] | None = None  # what it was about to do when it did
         self.frozen = False
         self.alive = True
 
@@ -64,20 +78,51 @@ class Process:
             self._inbox.append(callback)
             self._run()
 
-    def freeze(self) -> None:
-        """Run nothing until `thaw`; time goes on."""
-        self.frozen = True
+    def freeze(self, spot: Spot = Spot.BETWEEN) -> None:
+        """Run nothing until `thaw`, from now on or as soon as the process comes by `spot`; time goes on."""
+        if spot is Spot.BETWEEN:
+            self.frozen = True
+        else:
+            self._catch = spot
 
     def thaw(self) -> None:
-        """Go on, late."""
+        """Go on, late; first with what was begun."""
         self.frozen = False
+        self._catch = None
+        held, self._held = self._held, None
+        if held is not None and self.alive:
+            self._running = True
+            held()
+            self._running = False
         self._run()
+
+    @property
+    def stands(self) -> bool:
+        """Whether the process stands still, or is about to."""
+        return self.frozen or self._catch is not None
+
+    def pass_by(self, spot: Spot, rest: Callable[[], None]) -> None:
+        """Do `rest` now; after the next `thaw` if the process comes to a stand here."""
+        if self._catch is spot:
+            self.frozen, self._catch = True, None
+            self._held = rest
+        else:
+            rest()
+
+    def check(self) -> None:
+        """Tell of a stall within the callback that runs now, as hblink.loop.Loop.check does."""
+        now = self.now()
+        late_ns, self._checked_at = now - self._checked_at, now
+        if late_ns > self._stall_limit_ns:
+            self._stall_told_at = now
+            self._on_stall(late_ns, now)
 
     def kill(self) -> None:
         """Run nothing any more."""
         self.alive = False
         self._timers.clear()
         self._inbox.clear()
+        self._held = None
         if self._wake is not None:
             self._wake.cancel()
 
@@ -93,19 +138,24 @@ class Process:
         self._running = True
         self._check()
         while self._inbox and not self.frozen:
-            self._inbox.popleft()(self.now())
+            self._call(self._inbox.popleft())
         due_before = self.now()
         while (deadline := self._next_deadline()) is not None and deadline <= due_before and not self.frozen:
             timer = heapq.heappop(self._timers)[2]
             callback, timer.callback = timer.callback, None
             if callback is not None:
-                callback(self.now())
+                self._call(callback)
         self._running = False
         self._arm()
+
+    def _call(self, callback: Callback) -> None:
+        now = self._checked_at = self.now()
+        self.pass_by(Spot.READING, lambda: callback(now))
 
     def _check(self) -> None:
         """Say how late the loop is, once, before anything else happens."""
         deadline, now = self._next_deadline(), self.now()
+        self._checked_at = now
         if deadline is not None and now - max(deadline, self._stall_told_at) > self._stall_limit_ns:
             late_ns = now - max(deadline, self._stall_told_at)
             self._stall_told_at = now

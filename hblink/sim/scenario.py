@@ -3,14 +3,15 @@
 A file begins with a comment that says what it shows. A group is some commands, one a line, a line `----`, and what the
 pair did, up to an empty line; `ok` stands for nothing. `perform` plays the commands and returns the file as it should
 read, so that a file that equals its own performance is a passed test. The format is that of etcd-raft's datadriven
-tests; the commands are those of hblink.sim.stage. This module must never open a file, and never leave out anything
-that the log holds.
+tests; the commands are those of hblink.sim.stage, or, in a file whose first one is `explore`, the moves of the explorer
+(hblink.sim.explorer.script). This module must never open a file, and never leave out anything that the log holds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hblink.sim.explorer.script import EXPLORE, Script
 from hblink.sim.stage import Stage
 
 RULE = "----"
@@ -35,9 +36,11 @@ def perform(text: str) -> str:
     A broken rule is printed as a line beginning with VIOLATION; from then on the pair stands still. Deterministic.
     Raises ScenarioError if the text cannot be played.
     """
-    stage = Stage()
+    parts = groups(text)
+    first = next((words[0] for group in parts for words in _commands(group)), "")
+    stage = Script() if first == EXPLORE else Stage()
     lines: list[str] = []
-    for group in groups(text):
+    for group in parts:
         lines += [*group.lines, RULE, *(_play(stage, group) or [NOTHING]), ""]
     return "\n".join(lines[:-1]) + "\n"
 
@@ -62,7 +65,11 @@ def groups(text: str) -> list[Group]:
     return found
 
 
-def _play(stage: Stage, group: Group) -> list[str]:
+def _commands(group: Group) -> list[list[str]]:
+    return [words for line in group.lines if (words := line.split()) and not words[0].startswith("#")]
+
+
+def _play(stage: Stage | Script, group: Group) -> list[str]:
     happened: list[str] = []
     for number, line in enumerate(group.lines, start=group.first):
         words = line.split()

@@ -2,16 +2,19 @@
 
 NODE is alpha or beta, LINK ethernet or serial, TIME such as 250ms or 5s:
 
-    pair [preferred=NODE] [guarantee=at-least-one] [fence=no] [other=key|cluster|configuration]    only as the first
-    boot NODE...    crash NODE    reboot NODE    pause NODE    resume NODE    jump NODE TIME    power NODE on|off
-    blackout NODE                                                             (power and BMC together)
-    kill NODE    freeze NODE    thaw NODE    stop NODE    start NODE          (the daemon alone)
+    pair [preferred=NODE] [guarantee=at-least-one] [fence=no] [pdu=yes] [failback=TIME] [cap=N] [reset=TIME]
+         [other=key|cluster|configuration]                                    only as the first
+    boot NODE...    crash NODE    reboot NODE    pause NODE    resume NODE    jump NODE TIME    wall NODE TIME
+    power NODE on|off    blackout NODE                                        (power and BMC together)
+    kill NODE    freeze NODE [reading|acting]    thaw NODE    stop NODE    start NODE    name NODE as NODE
     pass TIME    until active NODE TIME    until role NODE ROLE TIME          (at most so long)
     cut [LINK [SENDER]]    delay TIME [LINK [SENDER]]    lose PERMILLE [LINK [SENDER]]    heal
-    carrier NODE up|down    service NODE start|stop good|fails|hangs
-    bmc NODE gone|back|slow TIME|off-takes TIME|says truthful|says_off|says_on
-    disk NODE good|lost|read_only|rolled_back    runtime NODE works|broken
-    switchover NODE    confirm NODE                                           (an operator at that node)
+    carrier NODE up|down    upstream NODE PERCENT    holder NODE none|peer|other
+    service NODE start|stop good|fails|hangs    service NODE dies    address NODE taken|works|fails
+    bmc NODE gone|back|polite|slow TIME|off-takes TIME|says truthful|says_off|says_on|elsewhere
+    disk NODE good|lost|read_only|full|rolled_back    runtime NODE works|broken
+    switchover NODE    standby NODE    online NODE    maintenance NODE on|off [TIME]    drill NODE    confirm NODE
+    key NODE add|activate|remove                                              (the second key; remove: the first)
     replay NODE [LINK]    text NODE LINK    status    refused NODE    account
 
 This module must never decide what is right: it shows what happens.
@@ -23,12 +26,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from inspect import signature
 
-from hblink.core.value import MS, SECOND, Guarantee, Role
+from hblink_wire import Key
+
+from hblink.core.value import MS, SECOND, Guarantee, Holder, Role
 from hblink.sim.bmc import Truth
 from hblink.sim.checker import Violation
-from hblink.sim.host import Disk, Host, Outcome
+from hblink.sim.disk import Disk
+from hblink.sim.host import Host
 from hblink.sim.network import Weather
-from hblink.sim.plan import Plan, default_plan
+from hblink.sim.plan import NEXT_SECRET, Plan, default_plan
+from hblink.sim.process import Spot
+from hblink.sim.service import Outcome
 from hblink.sim.world import World
 
 VIOLATION = "VIOLATION"
@@ -130,6 +138,8 @@ class Stage:
         match what:
             case "gone" | "back":
                 health.reachable = what == "back"
+            case "polite":
+                health.graceful = True
             case "slow":
                 health.latency_ns = duration_ns(value)
             case "off-takes":
@@ -140,19 +150,54 @@ class Stage:
                 raise ValueError(f"a BMC cannot be {what}")
         self.world.log.add(name, f"BMC {what} {value}".rstrip())
 
-    def service(self, name: str, act: str, outcome: str) -> None:
-        """Let starts or stops of the service go well, fail or hang from now on."""
-        setattr(self.host(name), {"start": "start_outcome", "stop": "stop_outcome"}[act], Outcome(outcome))
+    def service(self, name: str, act: str, outcome: str = "") -> None:
+        """Let starts or stops of the service go well, fail or hang from now on; or let it die."""
+        kernel = self.host(name).kernel
+        if act == "dies":
+            kernel.die()
+            return
+        setattr(kernel, {"start": "start_outcome", "stop": "stop_outcome"}[act], Outcome(outcome))
         self.world.log.add(name, f"from now on every {act} {'is good' if outcome == 'good' else outcome}")
+
+    def address(self, name: str, what: str) -> None:
+        """Let another program take the address away, or let it be impossible to add."""
+        if what == "taken":
+            self.host(name).lose_address()
+            return
+        self.host(name).kernel.address_works = {"works": True, "fails": False}[what]
+        self.world.log.add(name, f"from now on the address {what}")
+
+    def mistake(self, name: str, _as: str, other: str) -> None:
+        """Start the daemon of a machine again under that name."""
+        self.host(name).mistake(self.host(other).index)
+
+    def key(self, name: str, act: str) -> None:
+        """Take one step of a rotation in the keyring file of NODE."""
+        host = self.host(name)
+        ring = host.keyring
+        match act:
+            case "add":
+                host.turn_key(ring.with_key(Key(2, NEXT_SECRET)))
+            case "activate":
+                host.turn_key(ring.activated(2))
+            case "remove":
+                host.turn_key(ring.without(1))
+            case _:
+                raise ValueError(f"{act} is no step of a rotation")
+
+    def maintain(self, name: str, state: str, time: str | None = None) -> None:
+        """Begin or end maintenance at NODE."""
+        for_ns = None if time is None else duration_ns(time)
+        self.world.maintain(self.host(name), {"on": True, "off": False}[state], for_ns)
 
     def disk(self, name: str, state: str) -> None:
         """Let the disk of NODE lose the epoch, refuse it, or come back with an old one."""
-        self.host(name).disk = Disk(state)
+        self.host(name).store.disk = Disk(state)
         self.world.log.add(name, f"disk {state}")
 
     def runtime(self, name: str, state: str) -> None:
         """Let the runtime directory of NODE be unwritable."""
-        self.host(name).runtime_works = state == "works"
+        self.host(name).store.runtime_works = state == "works"
         self.world.log.add(name, f"runtime directory {state}")
 
     def replay(self, name: str, link: str | None = None) -> None:
@@ -213,10 +258,20 @@ def _wished(plan: Plan, key: str, value: str) -> Plan:
         case "guarantee", name:
             guarantee = Guarantee(name)
             settings = replace(first, guarantee=guarantee), replace(second, guarantee=guarantee)
+        case "pdu", "yes":
+            return replace(plan, has_pdu=True)
+        case "failback", time:
+            preferring = replace(first, auto_failback=True, failback_hold_ns=duration_ns(time))
+            settings = preferring, replace(preferring, me=1)
+        case "cap", number:
+            settings = replace(first, fence_cap=int(number)), replace(second, fence_cap=int(number))
+        case "reset", time:
+            reset_ns = duration_ns(time)
+            settings = replace(first, self_reset_ns=reset_ns), replace(second, self_reset_ns=reset_ns)
         case "fence", "no":
             settings = replace(first, has_fence=False), replace(second, has_fence=False)
         case "other", "key":
-            return replace(plan, secrets=(plan.secrets[0], bytes(range(2, 34))))
+            return replace(plan, secrets=(plan.secrets[0], NEXT_SECRET))
         case "other", "cluster":
             return replace(plan, cluster_ids=(plan.cluster_ids[0], plan.cluster_ids[0] + 1))
         case "other", "configuration":
@@ -257,11 +312,13 @@ _COMMANDS: dict[str, Callable[..., object]] = {
     "reboot": lambda stage, name: stage.host(name).reboot(),
     "pause": lambda stage, name: stage.host(name).pause(),
     "resume": lambda stage, name: stage.host(name).resume(),
+    "wall": lambda stage, name, time: stage.host(name).step_wall_clock(duration_ns(time)),
+    "name": Stage.mistake,
     "jump": lambda stage, name, time: stage.host(name).jump(duration_ns(time)),
     "power": lambda stage, name, state: stage.host(name).switch({"on": True, "off": False}[state]),
     "blackout": _black_out,
     "kill": lambda stage, name: stage.host(name).kill_daemon(),
-    "freeze": lambda stage, name: stage.host(name).freeze_daemon(),
+    "freeze": lambda stage, name, spot="between": stage.host(name).freeze_daemon(Spot(spot)),
     "thaw": lambda stage, name: stage.host(name).thaw_daemon(),
     "stop": lambda stage, name: stage.world.stop_daemon(stage.host(name)),
     "start": lambda stage, name: stage.host(name).start_daemon(),
@@ -270,11 +327,19 @@ _COMMANDS: dict[str, Callable[..., object]] = {
     "lose": lambda stage, share, *words: stage.weather(Weather(loss=int(share)), words, f"{share} of 1000 lost"),
     "heal": Stage.heal,
     "carrier": lambda stage, name, state: stage.host(name).set_carrier({"up": True, "down": False}[state]),
+    "upstream": lambda stage, name, score: stage.host(name).measure_health(int(score)),
+    "holder": lambda stage, name, who: stage.host(name).sight(Holder(who)),
     "service": Stage.service,
+    "address": Stage.address,
     "bmc": Stage.bmc,
     "disk": Stage.disk,
     "runtime": Stage.runtime,
     "switchover": lambda stage, name: stage.world.switchover(stage.host(name)),
+    "standby": lambda stage, name: stage.world.stand_by(stage.host(name)),
+    "online": lambda stage, name: stage.world.go_online(stage.host(name)),
+    "maintenance": Stage.maintain,
+    "drill": lambda stage, name: stage.world.drill(stage.host(name)),
+    "key": Stage.key,
     "confirm": lambda stage, name: stage.world.confirm(stage.host(name)),
     "replay": Stage.replay,
     "text": Stage.text,

@@ -12,6 +12,7 @@ import pytest
 from hblink.core.value import SECOND
 from hblink.sim.scenario import ScenarioError, perform
 from hblink.sim.stage import VIOLATION, Stage
+from tests.scenario.situation import SITUATIONS
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
 
@@ -28,8 +29,15 @@ def test_the_pair_behaves_as_written(path: Path, request: pytest.FixtureRequest)
 
 
 def test_every_file_begins_by_saying_what_it_shows() -> None:
-    assert len(FILES) >= 15
+    assert len(FILES) >= 60
     assert [path.name for path in FILES if not path.read_text().startswith("# ")] == []
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_every_situation_is_shown(situation: str) -> None:
+    names = {path.stem for path in FILES}
+    assert SITUATIONS[situation]
+    assert [name for name in SITUATIONS[situation] if name not in names] == []
 
 
 def test_no_line_is_too_long_to_be_read() -> None:
@@ -49,7 +57,7 @@ def test_a_broken_rule_is_printed_and_ends_the_play() -> None:
     stage = Stage()
     stage.carry_out("boot", ["alpha", "beta"])
     stage.carry_out("pass", ["5s"])
-    stage.world.timeline.call_after(SECOND, stage.host("beta").begin_service)
+    stage.world.timeline.call_after(SECOND, stage.host("beta").kernel.begin)
     assert stage.carry_out("pass", ["5s"]) == [f"{VIOLATION} I1: both nodes run the service, at 6.000 s"]
     assert stage.carry_out("status", []) == []
 

@@ -15,13 +15,25 @@ from typing import Any
 
 from hblink_wire import Keyring, new_key
 
-from hblink.core.effect import Activate, Answer, Effect, PowerOff, PowerOn, ReadPower, Reannounce, Release, Remember
+from hblink.core.effect import (
+    Activate,
+    Answer,
+    Effect,
+    LeaseService,
+    PowerOff,
+    PowerOn,
+    ReadPower,
+    Reannounce,
+    Release,
+    Remember,
+)
 from hblink.core.event import (
     Activated,
     ActivationFailed,
     ConfirmRequested,
     Event,
     LinkOpened,
+    MaintenanceRequested,
     PeerBeat,
     PeerHalfOpen,
     PowerCommanded,
@@ -34,7 +46,20 @@ from hblink.core.event import (
     Woke,
 )
 from hblink.core.state import State
-from hblink.core.value import MS, OWNING, SECOND, Advert, Grant, Memory, Power, Reason, Role, Settings, owner
+from hblink.core.value import (
+    FENCE_CAP_PERIOD_NS,
+    MS,
+    OWNING,
+    SECOND,
+    Advert,
+    Grant,
+    Memory,
+    Power,
+    Reason,
+    Role,
+    Settings,
+    owner,
+)
 from hblink.session import Identity, LinkTiming
 from tests.sim.fresh import Code
 
@@ -42,6 +67,7 @@ TICK_NS = 100 * MS
 FLIGHT_NS = 1 * MS
 SERVICE_NS = 20 * MS
 ECHO_AGE_NS = 1000 * MS
+STOPPING = (Role.STARTING, Role.YIELDING, Role.HALTED)
 RING = Keyring((new_key(1, hashlib.sha256(b"duel").digest()),), 1)
 
 
@@ -67,6 +93,13 @@ class Witness:
     grant_stands: bool = False  # no authentic frame since the last claim
     clean: bool = False  # a stop was confirmed in this life of the daemon
     halted_at: int | None = None
+    cleared_at: int = 0  # since when it runs nothing, says no YIELDED and has not been paused (S2c)
+    echo_sent_at: int = 0  # when it sent what the frame in `applied` echoes
+    stuck_at: int | None = None  # since when the peer has been saying STOP_FAILED
+    refuted: bool = False  # a reading since the `off` of this attempt was not OFF
+    latched: bool = False  # S18: what the last applied frame said of maintenance
+    was_off: bool = False  # OFF was read twice before the first `off` of this attempt
+    fences: list[int] = field(default_factory=list)  # S15: when an `off` for a peer that was on was accepted
 
 
 @dataclass
@@ -79,6 +112,7 @@ class Machine:
     session: Any = None
     asked_at: int = 0  # when the core was last asked: what came due since is still to be told
     lives: int = 0
+    boots: int = 0
     powered: bool = True
     daemon: bool = False
     paused: bool = False
@@ -87,9 +121,11 @@ class Machine:
     witness: Witness = field(default_factory=Witness)
     start_works: bool = True
     stop_works: bool = True
+    stop_takes_ns: int = SERVICE_NS
     # The device that powers this machine.
     off_takes_ns: int = 50 * MS  # after the command; its answer comes then too, if it is yes
     off_works: bool = True  # False: says yes, and nothing happens
+    blinks_until: int = 0  # until then it says OFF
     accepts: bool = True
     reads: list[Power | None] = field(default_factory=list)  # the next answers; None: the truth
     answers_truth: bool = True  # else UNKNOWN, once `reads` is used up
@@ -106,6 +142,7 @@ class Duel:
         self.code = code
         self.now = 100 * SECOND
         self.exempt = False  # I1 is not claimed: the operator's word was taken
+        self.lies = False  # ... nor I14: the devices say what they like
         self.cut = [False, False]  # by sender
         self.announced = [0, 0]  # how often each was told to announce again
         self.lost: tuple[list[bytes], list[bytes]] = ([], [])  # by sender: they may come late
@@ -124,6 +161,7 @@ class Duel:
     def boot(self, node: Machine, memory: Memory | None = None) -> None:
         """Power a machine on: a new kernel boot, of which only the epoch on the disk is left, or `memory`."""
         node.powered, node.runs = True, False
+        node.boots += 1
         node.memory = Memory(epoch=node.memory.epoch) if memory is None else memory
         node.witness = Witness()
         self.restart(node)
@@ -142,7 +180,7 @@ class Duel:
             session_id=1000 * (node.index + 1) + node.lives,
             started_at=self.now,
             echo_age_max_ns=ECHO_AGE_NS,
-            boot_id=bytes(16),
+            boot_id=bytes([16 * (node.index + 1) + node.boots]) * 16,
             config_digest=bytes(8),
             software_version="0.1.0",
         )
@@ -272,9 +310,9 @@ class Duel:
             case Activate(op_id):
                 self._answer(node, SERVICE_NS, ActivationFailed(op_id))
             case Release(op_id):
-                self._after(SERVICE_NS, lambda: self._end(node, life, op_id))
+                self._after(node.stop_takes_ns, lambda: self._end(node, life, op_id))
             case ReadPower(op_id):
-                truth = Power.ON if peer.powered else Power.OFF
+                truth = Power.ON if peer.powered and self.now >= peer.blinks_until else Power.OFF
                 scripted = peer.reads.pop(0) if peer.reads else None
                 reading = scripted or (truth if peer.answers_truth else Power.UNKNOWN)
                 self._answer(node, SERVICE_NS, PowerRead(op_id, reading))
@@ -289,6 +327,11 @@ class Duel:
                 self._answer(node, SERVICE_NS, PowerCommanded(op_id, True))
                 if not peer.powered:
                     self._after(3 * SECOND, lambda: self.boot(peer) if not peer.powered else None)
+            case LeaseService(leased) if not leased:
+                if not (peer.state.maintenance or peer.state.peer.maintenance):
+                    raise Violation(
+                        "S18", f"{node.name} leaves its addresses without a lease, {peer.name} knowing nothing"
+                    )
             case Reannounce():
                 self.announced[node.index] += 1
             case _:
@@ -322,19 +365,32 @@ class Duel:
         match event:
             case PeerBeat():
                 witness.heard |= event.newest and event.advert is not None
-                witness.fresh_at = self.now
+                witness.fresh_at, witness.stalled_at = self.now, None
                 if event.newest:
-                    witness.applied = event.advert
+                    witness.applied, witness.echo_sent_at = event.advert, event.echo_sent_at
+                if event.newest and event.advert is not None:
+                    since = self.now if witness.stuck_at is None else witness.stuck_at
+                    witness.stuck_at = since if event.advert.stop_failed else None
+                    witness.latched = event.advert.maintenance
             case PeerHalfOpen():
                 witness.applied = None
             case Stalled():
                 witness.stalled_at = self.now
                 witness.confirmed_until = 0
                 if event.late_ns >= self.alpha.settings.release_late_ns:
-                    witness.applied = None
+                    witness.applied, witness.cleared_at = None, self.now
+            case Started():
+                witness.cleared_at = self.now
+            case Released():
+                witness.stalled_at = self.now
+            case MaintenanceRequested(on=False):
+                witness.stalled_at = self.now  # the silence before it was none of its business
+            case PowerCommanded(accepted=True) if node.state.attempt is not None and not witness.was_off:
+                witness.fences.append(self.now)
             case PowerRead():
                 witness.reading = event.power
                 witness.offs = witness.offs + 1 if event.power is Power.OFF else 0
+                witness.refuted |= event.power is not Power.OFF
             case _:
                 pass
         if isinstance(event, PeerBeat | PeerHalfOpen):
@@ -342,7 +398,7 @@ class Duel:
             witness.confirmed_until, witness.grant_stands = 0, False
 
     def _check_services(self) -> None:
-        if all(node.runs for node in self.machines) and not self.exempt:
+        if all(node.runs for node in self.machines) and not (self.exempt or self.lies):
             raise Violation("I1", "both nodes run the service")
 
     def _check_turn(self, node: Machine, before: State, event: Event, effects: tuple[Effect, ...]) -> None:
@@ -352,6 +408,8 @@ class Duel:
                 self._check_answer(node, event)
         if state.role is Role.CLAIMING and before.role is not Role.CLAIMING:
             self._check_claim(node, before, event)
+        if (before.yielded and not state.yielded) or (before.role in STOPPING and state.role not in STOPPING):
+            node.witness.cleared_at = self.now
         if state.role is Role.YIELDING and before.role in OWNING:
             if state.reason is Reason.DUAL_ACTIVE and peer.state.role not in OWNING:
                 raise Violation("S9", f"{node.name} lets go for a node that owns nothing")
@@ -380,7 +438,14 @@ class Duel:
     def _check_off(self, node: Machine, peer: Machine) -> None:
         witness, now, deadtime_ns = node.witness, self.now, node.settings.deadtime_ns
         attempt = node.state.attempt
-        witness.offs = 0
+        if witness.latched or node.state.maintenance:
+            raise Violation("S18", f"{node.name} fences in maintenance")
+        if attempt is not None and attempt.began_at == now:
+            witness.was_off = witness.offs >= 2
+            lately = [at for at in witness.fences if now < at + FENCE_CAP_PERIOD_NS]
+            if 0 < node.settings.fence_cap <= len(lately) and not witness.was_off:
+                raise Violation("S15", f"{node.name} fences a node that is on for the {len(lately) + 1}th time")
+        witness.offs, witness.refuted = 0, False
         if node.runs:
             raise Violation("S4", f"{node.name} runs the service and fences")
         if not witness.heard and peer.powered:
@@ -390,9 +455,11 @@ class Duel:
         if attempt is not None and attempt.cause is Reason.PEER_STOP_FAILED:
             if peer.witness.halted_at is None:
                 raise Violation("S4", f"{node.name} fences a node that has stopped since")
+            if witness.stuck_at is None or now < witness.stuck_at + node.settings.stop_failed_fence_ns:
+                raise Violation("I8", f"{node.name} fences a node that may yet stop what it runs")
             return
         if witness.stalled_at is not None and now < witness.stalled_at + deadtime_ns:
-            raise Violation("I6", f"{node.name} was paused and accuses")
+            raise Violation("I6", f"{node.name} was paused or stopping, and accuses")
         if witness.fresh_at is not None and now < witness.fresh_at + deadtime_ns:
             raise Violation("I8", f"{node.name} fences a node that it hears")
 
@@ -404,7 +471,9 @@ class Duel:
         token = (node.settings.preferred if holder is None else holder) == node.index
         grounds = {
             Grant.YIELDED: not token and self._stands_by(witness, base, yielded=True),
-            Grant.NOT_TAKEN: token and self._stands_by(witness, base, yielded=False),
+            Grant.NOT_TAKEN: token
+            and self._stands_by(witness, base, yielded=False)
+            and witness.echo_sent_at > witness.cleared_at,
             Grant.FENCED: isinstance(event, PowerRead) and witness.offs >= 2,
             Grant.OPERATOR: self.now < witness.confirmed_until,
             Grant.KEPT: witness.grant_stands,
@@ -412,9 +481,14 @@ class Duel:
         }
         if not state.carrier:
             raise Violation("S6", f"{node.name} has no service carrier and claims")
+        if not witness.heard and witness.refuted and state.claimed_by is Grant.FENCED:
+            raise Violation("I11", f"{node.name} is inert and goes on after a reading that was not OFF")
         if state.claimed_by is None or not grounds[state.claimed_by]:
             raise Violation("I2", f"{node.name} claims by {state.claimed_by}, and it is not so")
-        if state.claimed_by is Grant.FENCED and peer.powered:
+        taken = state.claimed_by not in (Grant.NOT_TAKEN, Grant.KEPT)
+        if (witness.latched or state.maintenance) and taken:
+            raise Violation("S18", f"{node.name} takes over in maintenance")
+        if state.claimed_by is Grant.FENCED and peer.powered and not self.lies:
             raise Violation("I14", f"{node.name} claims by a fence, and {peer.name} is on")
         if (
             state.claimed_by in (Grant.YIELDED, Grant.NOT_TAKEN)
@@ -447,6 +521,11 @@ class Duel:
         """S3: whoever was powered off for a claim is powered on again."""
         if not all(node.powered for node in self.machines):
             raise Violation("S3", "a node was left powered off")
+
+    def demand_distrust(self, node: Machine) -> None:
+        """S14: a device that said OFF of a node that never went down is not asked again."""
+        if not node.state.fence_lied:
+            raise Violation("S14", f"{node.name} trusts a device that has lied")
 
     def demand_announcement(self, node: Machine) -> None:
         """S9: the neighbours must hear the winner of a conflict last."""

@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from hblink.core import effect, fence, liveness, policy, state, turn
+from hblink.core import effect, fence, liveness, peer, policy, state, turn
 from hblink.core.state import veto
 from hblink.core.value import Advert, Grant, Power, Reason, Role, Settings
-from hblink.sim import joint
-from hblink.sim.explorer import Explorer
-from hblink.sim.family import Family
+from hblink.sim.explorer import decision, rule
+from hblink.sim.explorer.family import Family
+from hblink.sim.explorer.search import Explorer
+from hblink.sim.scenario import perform
+from hblink.sim.stage import VIOLATION
+from tests.sim.fresh import Edit, load
 
 # hblink.core exports the function `step` nowhere; the module of that name is meant here.
 step = __import__("hblink.core.step", fromlist=["step"])
@@ -33,19 +36,42 @@ def names(text: str) -> frozenset[str]:
 
 BOOT = Family("boot", ticks=3, late=1, lossy=True)
 LOSSY = Family("lossy", ticks=4, formed=True, orders=1, lossy=True, moves=names("switchover"))
-SLOTS = Family(
-    "slots", ticks=9, formed=True, orders=1, faults=3, dark=True, moves=names("switchover cut cut_one fail_off")
-)
+SLOTS = Family("slots", ticks=9, formed=True, faults=4, dark=True, moves=names("freeze cut_one fail_off"))
 YIELD = Family("yield", ticks=4, formed=True, orders=1, late=1, moves=names("switchover carrier"))
 COLD = Family("cold", ticks=7, faults=2, dark=True, moves=names("cut_one unplug fail_off"))
 LATE = Family("late", ticks=5, formed=True, faults=1, late=1, dark=True, moves=names("panic"))
 FENCE = Family("fence", ticks=6, formed=True, faults=2, dark=True, moves=names("panic fail_off read_unknown"))
 DAEMON = Family("daemon", ticks=5, formed=True, faults=2, moves=names("die freeze hiccup cut"))
-INERT = Family("inert", ticks=6, absent=True, disks=(0, 3), faults=1, dark=True, moves=names("press boot cut"))
+INERT = Family(
+    "inert", ticks=6, absent=True, disks=(0, 3), faults=1, dark=True, moves=names("press boot cut read_unknown")
+)
 SERVICE = Family(
     "service", ticks=6, formed=True, faults=2, orders=1, dark=True, moves=names("fail_stop switchover cut")
 )
 OPERATOR = Family("operator", ticks=6, formed=True, faults=1, orders=1, dark=True, moves=names("panic carrier"))
+PAUSE = Family("pause", ticks=4, deadtime=3, half_open_ticks=4, faults=1, late=1, moves=names("freeze"))
+PARTITION = Family("partition", ticks=6, formed=True, faults=4, dark=True, moves=names("cut slow_off read_unknown"))
+SIGHTED = Family("sighted", ticks=6, formed=True, faults=2, dark=True, moves=names("sight panic"))
+BENCHED = Family("benched", ticks=5, formed=True, orders=2, moves=names("standby switchover"))
+DRILL = Family("drill", ticks=3, formed=True, faults=1, orders=2, dark=True, moves=names("drill maintenance cut"))
+MAINTENANCE = Family(
+    "maintenance", ticks=4, formed=True, faults=2, orders=1, dark=True, moves=names("maintenance cut die")
+)
+HANDOVER = Family("handover", ticks=2, formed=True, orders=2, moves=names("maintenance switchover"))
+CAPPED = Family(
+    "capped",
+    ticks=8,
+    formed=True,
+    faults=2,
+    orders=1,
+    dark=True,
+    fence_cap=1,
+    moves=names("panic boot switchover"),
+)
+LOST = Family("lost", ticks=3, formed=True, faults=1, moves=names("lose_service"))
+CROSSED = Family(
+    "crossed", ticks=4, formed=True, links=2, one_link_alive=True, steady=True, faults=2, moves=names("cut_one")
+)
 
 
 # --- grants
@@ -95,7 +121,7 @@ def last_grant_survives_frames(patch: Patch) -> None:
         fence.void_readings(now)
         turn.drop_check(now, Reason.PEER_HEARD)
 
-    patch.setattr(step, "_authentic", authentic)
+    patch.setattr(peer, "_authentic", authentic)
 
 
 def epoch_not_raised(patch: Patch) -> None:
@@ -134,7 +160,7 @@ def unknown_counts_as_off(patch: Patch) -> None:
 
 
 def readings_outlive_a_frame(patch: Patch) -> None:
-    patch.setattr(step, "void_readings", lambda now: now.set(confirmed_until=None))
+    patch.setattr(peer, "void_readings", lambda now: now.set(confirmed_until=None))
 
 
 def held_off_is_not_read_again(patch: Patch) -> None:
@@ -203,6 +229,7 @@ def off_before_the_first_reading(patch: Patch) -> None:
 def veto_ignored(patch: Patch) -> None:
     for module in (policy, fence):
         patch.setattr(module, "veto", lambda state, now: None)
+        patch.setattr(module, "claim_veto", lambda state, now: None)
 
 
 # --- stalls, stops, restarts
@@ -253,7 +280,7 @@ def speaks_before_its_clean_start(patch: Patch) -> None:
         return original(replace(state, role=Role.STANDBY) if state.role is Role.STARTING else state, now)
 
     original = state.advertise
-    patch.setattr(joint, "advertise", advertise)
+    patch.setattr(decision, "advertise", advertise)
 
 
 def restart_without_a_stop(patch: Patch) -> None:
@@ -272,7 +299,7 @@ def forgets_to_remember(patch: Patch) -> None:
 
 
 def epochs_of_standbys_compared(patch: Patch) -> None:
-    original = step._apply
+    original = peer._apply
 
     def apply(now: turn.Turn, advert: Advert) -> None:
         if now.state.role is Role.ACTIVE and advert.epoch > now.state.epoch:
@@ -281,7 +308,21 @@ def epochs_of_standbys_compared(patch: Patch) -> None:
         else:
             original(now, advert)
 
-    patch.setattr(step, "_apply", apply)
+    patch.setattr(peer, "_apply", apply)
+
+
+def edited(name: str, place: str, *texts: str) -> Callable[[Patch], None]:
+    """A weakening as in tests.sim.mutant: `texts` are old and new by turns, in the module `place`."""
+    edits = tuple(Edit(place, old, new) for old, new in zip(texts[::2], texts[1::2], strict=True))
+
+    def weaken(patch: Patch) -> None:
+        code = load(edits)
+        for what in ("step", "next_wakeup", "advertise", "initial"):
+            patch.setattr(decision, what, getattr(code, what))
+        patch.setattr(decision, "InvariantViolated", code.violated)
+
+    weaken.__name__ = name
+    return weaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +332,7 @@ class Mutant:
     weaken: Callable[[Patch], None]
     family: Family
     rule: str
+    settle_every: int = 0  # a liveness that is lost is seen only where the faults are switched off
 
 
 MUTANTS = (
@@ -320,17 +362,224 @@ MUTANTS = (
     Mutant(restart_without_a_stop, DAEMON, "I7"),
     Mutant(forgets_to_remember, DAEMON, "S17"),
     Mutant(epochs_of_standbys_compared, INERT, "S9"),
+    Mutant(
+        edited(
+            "an_echo_from_before_a_pause_counts",
+            "hblink.core.step",
+            "    turn.set(cleared_at=now)\n    turn.set_peer(advert=None, fresh_floor_at=now)",
+            "    turn.set_peer(advert=None, fresh_floor_at=now)",
+        ),
+        PAUSE,
+        "I2",
+    ),
+    Mutant(
+        edited(
+            "stop_failed_has_no_bound",
+            "hblink.core.liveness",
+            "now >= peer.stop_failed_at + settings.stop_failed_fence_ns",
+            "now >= peer.stop_failed_at",
+        ),
+        SERVICE,
+        "I8",
+    ),
+    Mutant(
+        edited(
+            "a_start_alone_goes_on_after_a_reading_that_was_not_off",
+            "hblink.core.fence",
+            "if attempt.cause is Reason.START_ALONE and power is not Power.OFF:",
+            "if attempt is None:",
+        ),
+        INERT,
+        "I11",
+    ),
+    Mutant(
+        edited(
+            "a_lost_service_needs_no_stop",
+            "hblink.core.step",
+            "finish_start(turn, ok=False)  # the peer",
+            "become_standby(turn, Reason.START_FAILED, yielded=True)  # the peer",
+        ),
+        LOST,
+        "I7",
+    ),
+    Mutant(
+        edited(
+            "a_link_that_is_lost_is_no_alarm",
+            "hblink.core.liveness",
+            "if not hears_on(settings, link, now):",
+            "if link is None:",
+        ),
+        CROSSED,
+        "S13",
+    ),
+    Mutant(
+        edited(
+            "a_direction_that_is_lost_is_no_alarm",
+            "hblink.core.liveness",
+            "if peer.advert is not None and not heard_on(state, index):",
+            "if peer.advert is None:",
+        ),
+        CROSSED,
+        "S13",
+    ),
+    Mutant(
+        edited(
+            "a_link_that_is_lost_moves_the_service",
+            "hblink.core.policy",
+            "    if not state.carrier:\n        return Reason.NO_SERVICE_CARRIER\n",
+            "    if not state.carrier or any(not hears_on(settings, link, now) for link in state.links):\n"
+            "        return Reason.NO_SERVICE_CARRIER\n",
+            "from hblink.core.liveness import ",
+            "from hblink.core.liveness import hears_on, ",
+        ),
+        CROSSED,
+        "I12",
+    ),
+    Mutant(
+        edited(
+            "a_foreign_answer_is_no_veto",
+            "hblink.core.state",
+            "if state.holder is Holder.PEER and state.holder_until is not None and now < state.holder_until:",
+            "if state.holder is None:",
+        ),
+        SIGHTED,
+        "I15",
+    ),
+    Mutant(
+        edited(
+            "standby_is_no_veto",
+            "hblink.core.state",
+            "if state.standby_ordered:\n",
+            "if state.standby_ordered is None:\n",
+        ),
+        BENCHED,
+        "I15",
+    ),
+    Mutant(
+        edited(
+            "a_drill_in_maintenance",
+            "hblink.core.drill",
+            "    if in_maintenance(state):\n        return Reason.MAINTENANCE\n",
+            "",
+        ),
+        DRILL,
+        "I8",
+    ),
+    Mutant(
+        edited(
+            "a_drill_of_a_peer_that_may_serve",
+            "hblink.core.drill",
+            "or not peer_is_ready(settings, state, turn.now) ",
+            "",
+        ),
+        DRILL,
+        "I8",
+    ),
+    Mutant(
+        edited(
+            "maintenance_does_not_forbid_a_fence",
+            "hblink.core.policy",
+            "    if in_maintenance(state):\n        return _wait_in_maintenance(turn)\n",
+            "",
+        ),
+        MAINTENANCE,
+        "S18",
+    ),
+    Mutant(
+        edited("a_maintenance_that_was_heard_is_forgotten", "hblink.core.peer", "maintenance=advert.maintenance,", ""),
+        MAINTENANCE,
+        "S18",
+    ),
+    Mutant(
+        edited(
+            "a_restart_forgets_the_maintenance",
+            "hblink.core.step",
+            "            maintenance=memory.peer_maintenance,\n",
+            "",
+        ),
+        MAINTENANCE,
+        "S18",
+    ),
+    Mutant(
+        edited(
+            "a_yield_is_taken_in_maintenance",
+            "hblink.core.policy",
+            "if advert.yielded and not token and not in_maintenance(state):",
+            "if advert.yielded and not token:",
+        ),
+        HANDOVER,
+        "S18",
+    ),
+    Mutant(
+        edited(
+            "fences_are_not_capped",
+            "hblink.core.fence",
+            "return 0 < turn.settings.fence_cap <= len(turn.state.fences)",
+            "return turn.now < 0",
+        ),
+        CAPPED,
+        "S15",
+    ),
+    Mutant(
+        edited(
+            "the_cap_holds_a_claim",
+            "hblink.core.policy",
+            "if grant is not None and held is None:",
+            "if grant is not None and held is None and not fence_is_capped(turn):",
+        ),
+        CAPPED,
+        "S15",
+    ),
+    Mutant(
+        edited(
+            "what_nobody_has_taken_is_never_claimed",
+            "hblink.core.policy",
+            " and state.peer.echo_sent_at > state.cleared_at:",
+            " and state.peer.echo_sent_at > state.cleared_at and now < 0:",
+        ),
+        BOOT,
+        "liveness",
+        settle_every=1,
+    ),
 )
 
 
 @pytest.mark.usefixtures("no_gc")
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.weaken.__name__)
 def test_a_weakened_rule_is_caught_by_name(mutant: Mutant, monkeypatch: Patch) -> None:
+    """... and the way to it, pasted into a scenario file, shows the same violation there, and none without it."""
     mutant.weaken(monkeypatch)
     explorer = Explorer(mutant.family)
+    report = explorer.run(LIMIT, mutant.settle_every)
+    assert report.found is not None, f"survived {report.states} states"
+    assert report.found.rule == mutant.rule, explorer.scenario(report.found)
+    played = perform(explorer.scenario(report.found))
+    assert played.splitlines()[-1] == f"{VIOLATION} {report.found.text}"
+    assert perform(played) == played
+    monkeypatch.undo()
+    assert VIOLATION not in perform(played)
+
+
+@pytest.mark.usefixtures("no_gc")
+@pytest.mark.parametrize(
+    ("weaken", "family"),
+    [
+        (no_echo_condition, LOSSY),
+        (timer_takes_a_yield_back, LOSSY),
+        (unverified_off, PARTITION),
+        (unknown_counts_as_off, PARTITION),
+    ],
+)
+def test_two_owners_are_seen_even_where_no_claim_is_judged(
+    weaken: Callable[[Patch], None], family: Family, monkeypatch: Patch
+) -> None:
+    """I1 on its own: so a claim without a grant is not only against a rule, it is what the rule is there for."""
+    weaken(monkeypatch)
+    monkeypatch.setattr(rule, "_judge_claim", lambda *_: None)
+    explorer = Explorer(family)
     report = explorer.run(LIMIT)
     assert report.found is not None, f"survived {report.states} states"
-    assert report.found.rule == mutant.rule, f"{report.found.text}\n{explorer.story(report.found.moves)}"
+    assert report.found.rule == "I1", explorer.scenario(report.found)
 
 
 @pytest.mark.usefixtures("no_gc")
@@ -340,5 +589,5 @@ def test_a_weakened_rule_is_caught_by_name(mutant: Mutant, monkeypatch: Patch) -
     ids=lambda family: family.name,
 )
 def test_the_code_as_it_is_is_clean_in_the_same_bounds(family: Family) -> None:
-    report = Explorer(family).run(LIMIT)
+    report = Explorer(family).run(LIMIT // 3)
     assert report.found is None, report.found

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import hblink.core.step
-from hblink.core.event import SwitchoverRequested
-from hblink.core.value import MS, SECOND, Guarantee, Memory, Power, Role
+from hblink.core.event import MaintenanceRequested, SwitchoverRequested
+from hblink.core.value import MS, SECOND, Guarantee, Memory, Power, Reason, Role
 from tests.sim.duel import Duel, Violation
 from tests.sim.fresh import FRESH, Code, Edit, NotApplied, load
 from tests.sim.line import AGE_NS, OTHER_RING, Line
@@ -593,6 +593,237 @@ def late_off(code: Code) -> None:
     duel.tell(duel.beta, SwitchoverRequested(8))
     duel.run(2 * SECOND)
     assert duel.beta.runs
+
+
+@schedule
+def echo_from_before_a_pause(code: Code) -> None:
+    """Alpha holds the token and is paused; beta's answer waits in its socket, and echoes what came before."""
+    duel = Duel(code)
+    duel.boot(duel.beta)
+    duel.boot(duel.alpha)
+    while duel.beta.state.peer.fresh_at is None:
+        duel.run(MS)
+    duel.cut[1] = True
+    duel.run(150 * MS)
+    assert duel.alpha.state.role is Role.STANDBY
+    waiting = duel.lost[1][-1]
+    duel.pause(duel.alpha, 700 * MS)
+    duel.run(701 * MS)
+    duel.deliver(duel.alpha, waiting)
+    duel.cut_links(False)
+    duel.run(3 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def partition_during_a_stop(code: Code) -> None:
+    """Two owners see each other for a moment; the one that has to stop takes long over it, in the dark again."""
+    duel = Duel(code)
+    falsely_confirmed(duel)
+    duel.alpha.stop_takes_ns = 1900 * MS
+    duel.cut_links(False)
+    duel.run(300 * MS)
+    duel.cut_links()
+    duel.run(30 * SECOND)
+    duel.cut_links(False)
+    duel.run(5 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def halted_under_fence(code: Code) -> None:
+    """Both could not stop; beta can at last and fences alpha for it, slowly; then alpha can too, and hears nothing."""
+    duel = Duel(code)
+    falsely_confirmed(duel)
+    duel.alpha.stop_works = duel.beta.stop_works = False
+    duel.cut_links(False)
+    duel.run(SECOND)
+    duel.pause(duel.beta, 900 * MS)
+    duel.run(15 * SECOND)
+    assert duel.alpha.state.role is duel.beta.state.role is Role.HALTED
+    for node in duel.machines:
+        node.accepts = node.off_works = node.answers_truth = True
+    duel.alpha.off_takes_ns = 4 * SECOND
+    duel.beta.stop_works = True
+    while duel.beta.state.role is not Role.FENCING:
+        duel.run(10 * MS)
+    duel.cut_links()
+    duel.alpha.stop_works = True
+    duel.run(15 * SECOND)
+    duel.cut_links(False)
+    duel.run(5 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def halted_for_a_moment(code: Code) -> None:
+    """Alpha's stop fails once and works when it is tried again."""
+    duel = Duel(code)
+    duel.settle()
+    duel.alpha.stop_works = False
+    duel.tell(duel.alpha, SwitchoverRequested(7))
+    duel.run(500 * MS)
+    assert duel.alpha.state.role is Role.HALTED
+    duel.alpha.stop_works = True
+    duel.run(5 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def switched_on_for_a_moment(code: Code) -> None:
+    """Beta is off and read so; after alpha's `off` its device says ON once, as if somebody had pressed the button."""
+    duel = Duel(code)
+    duel.beta.powered = False
+    duel.beta.reads = [None, None, Power.ON]
+    duel.boot(duel.alpha)
+    duel.run(20 * SECOND)
+    assert duel.alpha.state.reason is Reason.INERT_PEER_ON
+    duel.run(60 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def blinking_off(code: Code) -> None:
+    """The device takes the command, says OFF for a moment, and then ON again: the host has never been off."""
+    duel = Duel(code)
+    duel.settle()
+    duel.alpha.off_works = False
+    duel.cut_links()
+    while duel.beta.state.role is not Role.FENCING:
+        duel.run(10 * MS)
+    duel.alpha.blinks_until = duel.now + 500 * MS
+    duel.run(30 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def partition_in_maintenance(code: Code) -> None:
+    duel = Duel(code)
+    duel.settle()
+    duel.tell(duel.alpha, MaintenanceRequested(7, True))
+    duel.run(SECOND)
+    duel.cut_links()
+    duel.run(30 * SECOND)
+    assert duel.alpha.runs
+    duel.demand_one_owner()
+
+
+@schedule
+def restart_in_maintenance(code: Code) -> None:
+    """Beta's daemon is restarted in the dark, for longer than a whole round of slots."""
+    duel = Duel(code)
+    duel.settle()
+    duel.tell(duel.alpha, MaintenanceRequested(7, True))
+    duel.run(SECOND)
+    duel.cut_links()
+    duel.restart(duel.beta)
+    duel.run(120 * SECOND)
+    duel.cut_links(False)
+    duel.run(3 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def yield_in_maintenance(code: Code) -> None:
+    """Alpha has yielded, and beta cannot take it yet; before it can, maintenance begins: alpha takes it back by (c)."""
+    duel = Duel(code)
+    duel.settle()
+    duel.tell(duel.alpha, SwitchoverRequested(7))
+    duel.carrier(duel.beta, False)
+    duel.run(150 * MS)
+    assert duel.alpha.state.yielded
+    duel.tell(duel.beta, MaintenanceRequested(8, True))
+    duel.carrier(duel.beta, True)
+    duel.run(20 * SECOND)
+    assert duel.alpha.runs
+    duel.demand_one_owner()
+
+
+@schedule
+def maintenance_in_the_dark(code: Code) -> None:
+    """Maintenance is ordered while nothing that alpha says arrives."""
+    duel = Duel(code, has_fence=False)
+    duel.settle()
+    duel.cut[0] = True
+    duel.tell(duel.alpha, MaintenanceRequested(7, True))
+    duel.run(300 * MS)
+    duel.cut_links(False)
+    duel.run(SECOND)
+    assert duel.alpha.state.unleased
+    duel.demand_one_owner()
+
+
+@schedule
+def maintenance_ends_in_the_dark(code: Code) -> None:
+    """The links fail during a maintenance, and heal just after it has been ended at beta."""
+    duel = Duel(code)
+    duel.settle()
+    duel.tell(duel.beta, MaintenanceRequested(7, True))
+    duel.run(SECOND)
+    duel.cut_links()
+    duel.run(1500 * MS)
+    duel.tell(duel.beta, MaintenanceRequested(8, False))
+    duel.run(300 * MS)
+    duel.cut_links(False)
+    duel.run(3 * SECOND)
+    assert duel.alpha.runs
+    duel.demand_one_owner()
+
+
+def fenced_once(duel: Duel) -> None:
+    """Alpha is fenced, comes back, is given the service again, and the links fail again."""
+    duel.settle()
+    duel.cut_links()
+    duel.run(10 * SECOND)
+    assert duel.beta.runs
+    duel.cut_links(False)
+    duel.run(10 * SECOND)
+    duel.tell(duel.beta, SwitchoverRequested(7))
+    duel.run(3 * SECOND)
+    assert duel.alpha.runs
+
+
+@schedule
+def flapping(code: Code) -> None:
+    duel = Duel(code, fence_cap=1)
+    fenced_once(duel)
+    duel.cut_links()
+    duel.run(60 * SECOND)
+    assert duel.beta.state.reason is Reason.FENCE_CAP
+    duel.cut_links(False)
+    duel.run(5 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def flapping_and_a_restart(code: Code) -> None:
+    duel = Duel(code, fence_cap=1)
+    fenced_once(duel)
+    duel.restart(duel.beta)
+    duel.run(3 * SECOND)
+    duel.cut_links()
+    duel.run(60 * SECOND)
+    duel.cut_links(False)
+    duel.run(5 * SECOND)
+    duel.demand_one_owner()
+
+
+@schedule
+def lying_device(code: Code) -> None:
+    """The device says OFF of a host that goes on: both run, until they hear each other; then one is told a liar."""
+    duel = Duel(code)
+    duel.lies = True
+    duel.settle()
+    duel.alpha.off_works = False
+    duel.alpha.blinks_until = duel.now + 60 * SECOND
+    duel.cut_links()
+    duel.run(10 * SECOND)
+    assert duel.alpha.runs
+    assert duel.beta.runs
+    duel.cut_links(False)
+    duel.run(5 * SECOND)
+    duel.demand_one_owner()
+    duel.demand_distrust(duel.beta)
 
 
 # Two sessions

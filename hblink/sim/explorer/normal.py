@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from hblink.sim.family import DEADTIME
-from hblink.sim.joint import Cores, Node, Sequence, World
+from hblink.sim.explorer.decision import Cores
+from hblink.sim.explorer.joint import Node, Sequence, World, path
 
 T = TypeVar("T")
 
@@ -17,6 +17,11 @@ T = TypeVar("T")
 def pair(both: tuple[T, T], i: int, value: T) -> tuple[T, T]:
     """`both` with `value` for node i."""
     return (value, both[1]) if i == 0 else (both[0], value)
+
+
+def placed(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
+    """`values` with `value` in that place."""
+    return (*values[:place], value, *values[place + 1 :])
 
 
 def put(world: World, i: int, node: Node) -> World:
@@ -53,7 +58,7 @@ def _relabelled(cores: Cores, world: World, labels: dict[int, int]) -> World:
         None if frame is None else frame._replace(advert=replace(frame.advert, epoch=labels[frame.advert.epoch]))
         for frame in world.held
     )
-    return world._replace(held=(held[0], held[1]))
+    return world._replace(held=held)
 
 
 def _labels(epochs: set[int]) -> dict[int, int] | None:
@@ -69,23 +74,25 @@ def _labels(epochs: set[int]) -> dict[int, int] | None:
     return None if last == new else labels
 
 
-def older(seq: Sequence) -> Sequence:
+def older(seq: Sequence, deadtime: int) -> Sequence:
     """`seq` a tick later."""
-    return seq if seq.age >= DEADTIME else Sequence(seq.age + 1, seq.after)
+    return seq if seq.age >= deadtime else seq._replace(age=seq.age + 1)
 
 
-def cleared(world: World, i: int) -> World:
-    """Node i cleared: what it sent before comes before."""
+def cleared(world: World, i: int, flag: str) -> World:
+    """Node i cleared, as its core says (`flag` is "after") or as the checker does ("proven"): what it sent is older."""
+    past = {flag: False}
     j = 1 - i
     peer = world.nodes[j]
-    if peer.newest.after or peer.candidate_seq.after:
-        peer = peer._replace(newest=peer.newest._replace(after=False))
-        peer = peer._replace(candidate_seq=peer.candidate_seq._replace(after=False))
-        nodes = (world.nodes[0], peer) if i == 0 else (peer, world.nodes[1])
-        world = world._replace(nodes=nodes)
-    mine, theirs = world.held[i], world.held[j]
-    if mine is not None and mine.seq.after:
-        world = world._replace(held=pair(world.held, i, mine._replace(seq=mine.seq._replace(after=False))))
-    if theirs is not None and theirs.echo.after:
-        world = world._replace(held=pair(world.held, j, theirs._replace(echo=theirs.echo._replace(after=False))))
+    if getattr(peer.newest, flag) or getattr(peer.candidate_seq, flag):
+        newest, candidate_seq = peer.newest._replace(**past), peer.candidate_seq._replace(**past)
+        world = put(world, j, peer._replace(newest=newest, candidate_seq=candidate_seq))
+    for link in range(len(world.held) // 2):
+        mine, theirs = world.held[path(i, link)], world.held[path(j, link)]
+        if mine is not None and getattr(mine.seq, flag):
+            mine = mine._replace(seq=mine.seq._replace(**past))
+            world = world._replace(held=placed(world.held, path(i, link), mine))
+        if theirs is not None and getattr(theirs.echo, flag):
+            theirs = theirs._replace(echo=theirs.echo._replace(**past))
+            world = world._replace(held=placed(world.held, path(j, link), theirs))
     return world

@@ -6,13 +6,13 @@ state except through Cores.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from hblink.core.effect import Activate, Effect, Exit, PowerOff, PowerOn, ReadPower, Release
+from hblink.core.effect import Activate, Effect, Exit, PowerOff, PowerOn, ReadPower, Release, ResetSelf
 from hblink.core.event import (
     Activated,
     ActivationFailed,
     Event,
+    FenceReadinessChanged,
+    HealthMeasured,
     PeerBeat,
     PowerCommanded,
     PowerRead,
@@ -23,10 +23,25 @@ from hblink.core.event import (
     Woke,
 )
 from hblink.core.value import Memory, Power
-from hblink.sim.family import DEADTIME, Family
-from hblink.sim.joint import POWER_OP, SERVICE_OP, TICK, Cores, Node, Sequence, Witness, World
-from hblink.sim.normal import cleared, older, put
-from hblink.sim.rule import aged, judge, judge_conflict, judge_frame, observe
+from hblink.sim.explorer.decision import Cores
+from hblink.sim.explorer.family import Family
+from hblink.sim.explorer.form import moved_memory
+from hblink.sim.explorer.joint import POWER_OP, SERVICE_OP, TICK, Node, Sequence, Witness, World
+from hblink.sim.explorer.normal import cleared, older, put
+from hblink.sim.explorer.rule import judge, judge_conflict, judge_frame, judge_links, judge_steady
+from hblink.sim.explorer.watch import aged, must_clear, observe
+
+
+def nothing(family: Family) -> World:
+    """Two machines without daemons, the second one perhaps without power, and nothing on its way."""
+    ages = (family.deadtime,) * family.links if family.links > 1 else ()
+    first, second = (Node(memory=Memory(epoch=epoch), links=ages) for epoch in family.disks)
+    there = not family.absent
+    places = 2 * family.links
+    return World((first, second._replace(power=there, up=there)), (None,) * places, (False,) * places)
+
+
+WELL, ILL = 100, 50  # per cent
 
 
 class Machines:
@@ -44,16 +59,25 @@ class Machines:
         witness = observe(settings, node.witness, event, after)
         before, state = cores.states[node.core], cores.states[outcome.core]
         witness = judge(settings, node._replace(witness=witness), before, state, event, outcome.effects)
+        if self.family.steady:
+            judge_steady(before, state)
         if isinstance(event, PeerBeat):
             judge_conflict(before, state, event.advert)
-        if outcome.cleared:
+            judge_links(node, event.hears, outcome.alarms, self.family.deadtime)
+        clear = must_clear(settings, before, state, event)
+        if clear:
             witness = witness._replace(after=False)
         node = node._replace(core=outcome.core, unsent=node.unsent or outcome.changed, witness=witness)
         world = put(world, i, node)
         if outcome.cleared:
-            world = cleared(world, i)
+            world = cleared(world, i, "after")
+        if outcome.ordered:
+            world = cleared(world, i, "told")
+        if clear:
+            world = cleared(world, i, "proven")
         for effect in outcome.effects:
-            world = self._begin(world, i, effect)
+            if world.nodes[i].core >= 0:  # else the one before was the last
+                world = self._begin(world, i, effect)
         node = world.nodes[i]
         if node.core >= 0:
             world = self._give_up(world, i)
@@ -77,6 +101,8 @@ class Machines:
                 node = node._replace(power_on=True)
             case Exit():
                 return self.end_daemon(world, i)
+            case ResetSelf():
+                return self.crash(world, i)
             case _:
                 return world
         return put(world, i, node)
@@ -87,9 +113,8 @@ class Machines:
         state = self.cores.states[node.core]
         if node.service and state.service_op is None:
             node = node._replace(service="")
-        waits = (state.attempt is not None and state.attempt.op_id is not None) or (
-            state.check is not None and state.check.op_id is not None
-        )
+        parts = (state.attempt, state.check, None if state.drill is None or state.drill.is_off else state.drill)
+        waits = any(part is not None and part.op_id is not None for part in parts)
         if node.power_op and not waits:
             if node.power_op == "off":
                 world = put(world, 1 - i, world.nodes[1 - i]._replace(late_off=True))
@@ -134,9 +159,16 @@ class Machines:
         node = node._replace(
             core=self.cores.fresh(i), memory=Memory(), session=node.session + 1, unsent=True, frozen=-1,
             adopted=0, retired=0, newest=Sequence(0, False), candidate=0, candidate_seq=Sequence(0, False),
+            links=(self.family.deadtime,) * len(node.links), settled=0,
         )  # fmt: skip
-        world = put(cleared(world, i), i, node)
+        for flag in ("after", "proven", "told"):
+            world = cleared(world, i, flag)
+        world = put(world, i, node)
         world = self.feed(world, i, Started(memory))
+        if "drill" in self.family.moves:
+            world = self.feed(world, i, FenceReadinessChanged(True))
+        if "sicken" in self.family.moves:
+            world = self.feed(world, i, HealthMeasured(WELL))
         return world if node.carrier else self.feed(world, i, ServiceCarrierChanged(False))
 
     def forget(self, world: World, i: int) -> World:
@@ -149,7 +181,7 @@ class Machines:
         memory = self.cores.states[node.core].remembered
         if node.power_op == "off":
             world = put(world, 1 - i, world.nodes[1 - i]._replace(late_off=True))
-        return put(world, i, _without_daemon(node, memory))
+        return put(world, i, _without_daemon(node, memory, self.family.deadtime))
 
     def die(self, world: World, i: int) -> World:
         """The daemon is killed; the kernel goes on with what runs."""
@@ -186,11 +218,12 @@ class Machines:
 
     def tick(self, world: World) -> World:
         """A tick passes; who asked to be woken by then is woken."""
+        deadtime = self.family.deadtime
         held = tuple(
-            None if frame is None else frame._replace(seq=older(frame.seq), echo=older(frame.echo))
+            None if frame is None else frame._replace(seq=older(frame.seq, deadtime), echo=older(frame.echo, deadtime))
             for frame in world.held
         )
-        world = world._replace(held=(held[0], held[1]))
+        world = world._replace(held=held)
         due = [False, False]
         for i in (0, 1):
             node = world.nodes[i]
@@ -198,16 +231,18 @@ class Machines:
             if core >= 0:
                 core, due[i] = self.cores.later(i, core)
             memory = node.memory
-            if memory.last_authentic_at is not None:
-                memory = replace(memory, last_authentic_at=memory.last_authentic_at - TICK)
+            if memory != Memory(epoch=memory.epoch):
+                memory = moved_memory(memory, TICK)
             node = node._replace(
                 core=core,
                 memory=memory,
-                newest=older(node.newest),
-                candidate_seq=older(node.candidate_seq),
+                newest=older(node.newest, deadtime),
+                candidate_seq=older(node.candidate_seq, deadtime),
                 unsent=True,
-                frozen=min(node.frozen + 1, DEADTIME) if node.frozen >= 0 else -1,
-                witness=aged(node.witness, DEADTIME),
+                frozen=min(node.frozen + 1, deadtime) if node.frozen >= 0 else -1,
+                links=tuple(min(age + 1, deadtime) for age in node.links),
+                settled=min(node.settled + 1, deadtime) if node.links else 0,
+                witness=aged(node.witness, self.cores.settings[i]),
             )
             world = put(world, i, node)
         for i in (0, 1):
@@ -216,8 +251,9 @@ class Machines:
         return world
 
 
-def _without_daemon(node: Node, memory: Memory) -> Node:
+def _without_daemon(node: Node, memory: Memory, deadtime: int) -> Node:
     return node._replace(
         core=-1, memory=memory, service="", power_op="", sampled_off=False, power_on=False, frozen=-1,
         adopted=0, retired=0, newest=Sequence(0, False), candidate=0, candidate_seq=Sequence(0, False), unsent=False,
+        links=(deadtime,) * len(node.links), settled=0,
     )  # fmt: skip
