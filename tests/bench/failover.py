@@ -1,4 +1,4 @@
-"""Takeovers and switchovers: what the client sees, and what the daemon says of it.
+"""Takeovers, switchovers and unplugged service ports: what the client sees, and what the daemon says of it.
 
 A takeover is measured beyond what nobody can save: the deadtime, the interval between the two OFF readings, and the
 BMC's own time, which is the wall time of the ipmitool processes as the daemon adds it up (`device_ms`).
@@ -59,6 +59,23 @@ def switchover(runs: int, say: Callable[[str], None]) -> list[Figure]:
             wait_served(pair, standby, asked_at, 10)
             gap.values.append(gap_ms(pair, active, standby, asked_at))
             say(f"switchover {run}/{runs}: gap {gap.values[-1]:.1f} ms")
+        assert pair.fences == {"alpha": 0, "beta": 0}
+    return [gap]
+
+
+def unplug(runs: int, say: Callable[[str], None]) -> list[Figure]:
+    """Unplug a service port of the active `runs` times; it yields, and the other owns every VIP without a fence."""
+    gap = Figure("service port unplugged: gap at the client", "ms", 100)
+    with bed(OBSERVE_INTERVAL_MS) as pair:
+        pair.start()
+        for run in range(1, runs + 1):
+            active, standby = lull(pair)
+            unplugged_at = boottime_ns()
+            pair.cut_service(active.name)
+            wait_served(pair, standby, unplugged_at, 10)
+            gap.values.append(gap_ms(pair, active, standby, unplugged_at))
+            say(f"service port {run}/{runs}: gap {gap.values[-1]:.1f} ms")
+            pair.heal()
         assert pair.fences == {"alpha": 0, "beta": 0}
     return [gap]
 
