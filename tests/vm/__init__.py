@@ -1,0 +1,1 @@
+"""Two virtual machines that boot the appliance image, and what is done to them."""

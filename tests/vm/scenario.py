@@ -1,0 +1,279 @@
+"""The steps, in their order: each finds a healthy pair, breaks something, and leaves a healthy pair.
+
+They share reboots: a step that ends with a fenced node waits for its return, and the next one begins there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from tests.rig.guest import Guest
+from tests.rig.setting import NODES
+from tests.vm.pair import LAN, SERIAL_PORT
+from tests.vm.stage import Stage, other
+
+BOOT_S = 240
+DEADTIME_S = 5.0
+LEASE_S = 8.0
+
+
+def first_boot(stage: Stage) -> None:
+    """Both boot the image as shipped; nothing listens, nothing can be written, and the console says what to do."""
+    pair = stage.pair
+    for node in NODES:
+        pair.power_on(node)
+    for node in NODES:
+        guest = pair.guests[node]
+        stage.wait_boot(node)
+        stage.wait(partial(_asks, guest), 60, f"{node} to ask for a configuration")
+        assert guest.run("systemctl is-active hblink").output.strip() == "inactive"
+        listening = guest.run("ss -Hltun").output
+        assert not listening.strip(), f"{node} listens: {listening}"
+        assert guest.run("touch /usr/probe").status != 0, "the root can be written to"
+        rules = "/usr/lib/udev/rules.d/*hblink*.rules /etc/udev/rules.d/*hblink*.rules"
+        verified = guest.run(f"udevadm verify {rules}")
+        assert verified.status == 0, verified.output
+        named = guest.run(f"readlink -f {SERIAL_PORT}")
+        assert named.output.strip() == "/dev/ttyS1", named.output
+        pair.install(node)
+        mine = stage.record.machine_ids[node] = guest.run("cat /etc/machine-id").output.strip()
+        assert re.fullmatch("[0-9a-f]{32}", mine), mine
+    assert stage.record.machine_ids["alpha"] != stage.record.machine_ids["beta"]
+    stage.audit([])
+
+
+def cold_start(stage: Stage) -> None:
+    """The image is written anew under the kept state; both are switched on together: exactly one serves."""
+    pair = stage.pair
+    if stage.record.machine_ids:
+        for node in NODES:
+            pair.lose_power(node)
+            pair.update_image(node)
+    stage.begin()
+    for node in NODES:
+        pair.power_on(node)
+    owner = stage.settle(timeout_s=2 * BOOT_S)
+    # The preferred node hands over where its service port comes up after its peer's, as an emulated boot may have it.
+    stage.note("the preferred node serves" if owner == "alpha" else "alpha's service port came later: it yielded")
+    for node in NODES:
+        guest = pair.guests[node]
+        mine = guest.run("cat /etc/machine-id").output.strip()
+        assert stage.record.machine_ids.setdefault(node, mine) == mine, "another machine-id than before the update"
+        checked = guest.run("hblink check --host")
+        assert checked.status == 0, checked.output
+        sockets = guest.run("ss -Hltunp").output.splitlines()
+        strangers = [line for line in sockets if "hblink" not in line]
+        assert not strangers, f"{node} listens: {strangers}"
+        refused = guest.run(
+            "cp -r /etc/hblink /tmp/console && sed -i 's,/dev/hblink/serial,/dev/ttyS0,' /tmp/console/hblink.toml && "
+            "hblink check --host /tmp/console/hblink.toml; rm -r /tmp/console"
+        )
+        assert "ttyS0" in refused.output, "a port with a console was accepted"
+        assert "console" in refused.output, refused.output
+        stage.measure_boot(node)
+    stage.audit([owner], ["alpha", owner])
+
+
+def ethernet_cut(stage: Stage) -> None:
+    """The direct cable is taken out: an alarm by the link's name on both sides, nothing else."""
+    _one_link(stage, "direct", stage.pair.cut_ethernet)
+
+
+def serial_cut(stage: Stage) -> None:
+    """The null modem is cut: the same."""
+    _one_link(stage, "serial", stage.pair.cut_serial)
+
+
+def wall_clock(stage: Stage) -> None:
+    """The wall clock of both is stepped by an hour, forwards and backwards: nothing."""
+    active = stage.settle()
+    stage.begin()
+    for node, step in ((active, "+1 hour"), (other(active), "-1 hour")):
+        assert stage.pair.guests[node].run(f"date -s '{step}'").status == 0
+    stage.measure_load()
+    assert stage.role(active) == "active"
+    stage.audit([active])
+
+
+def state_full_and_switchover(stage: Stage) -> None:
+    """The state partition of both is full, and the service is moved by hand, there and back."""
+    active = stage.settle()
+    for node in NODES:
+        filled = stage.pair.guests[node].run("cat /dev/zero >/var/lib/hblink/filler; df /state | tail -n 1")
+        assert "100%" in filled.output, filled.output
+    stage.begin()
+    for mover, target in ((active, other(active)), (active, active)):
+        done = stage.pair.guests[mover].run("hblink switchover", 60)
+        assert done.status == 0, done.output
+        stage.wait_owner(target)
+        stage.wait_role(target, ["active"])
+        stage.wait_role(other(target), ["standby"])
+    stage.audit([active, other(active), active])
+    for node in NODES:
+        assert stage.pair.guests[node].run("rm /var/lib/hblink/filler; sync").status == 0
+
+
+def networkd_restarted(stage: Stage) -> None:
+    """systemd-networkd of the active is restarted: its addresses are there again at once, and stay there."""
+    active = stage.settle()
+    stage.begin()
+    assert stage.pair.guests[active].run("systemctl restart systemd-networkd", 60).status == 0
+    stage.let_pass(DEADTIME_S)
+    stage.wait_owner(active)
+    stage.audit([active])
+
+
+def service_unplugged(stage: Stage) -> None:
+    """The active's service port loses its carrier: it yields over the heartbeat links, without a fence."""
+    active = stage.settle()
+    stage.begin()
+    stage.pair.guests[active].plug(LAN, False)
+    stage.wait_owner(other(active))
+    stage.audit([active, other(active)])
+    stage.pair.guests[active].plug(LAN, True)
+    stage.settle(other(active))
+
+
+def power_cut(stage: Stage) -> None:
+    """The active loses its power; its BMC lives."""
+    active = stage.settle()
+    stage.begin()
+    stage.pair.lose_power(active)
+    _taken_over(stage, active)
+
+
+def daemon_killed(stage: Stage) -> None:
+    """kill -9 of the active's daemon: systemd starts it again and it claims anew, or the peer was faster."""
+    active = stage.settle()
+    stage.begin()
+    stage.pair.guests[active].fire("kill -9 $(systemctl show --property MainPID --value hblink)")
+    stage.let_pass(LEASE_S + DEADTIME_S)
+    new = stage.settle()
+    moved = new != active
+    stage.note("the peer fenced and took over" if moved else "the daemon came back before it was suspected")
+    stage.audit([active, other(active)] if moved else [active], offs={active: 1} if moved else {})
+
+
+def daemon_frozen(stage: Stage) -> None:
+    """SIGSTOP of the active's daemon: its addresses are leases, and the peer fences before they lapse or after."""
+    active = stage.settle()
+    stage.begin()
+    stage.pair.guests[active].fire("kill -STOP $(systemctl show --property MainPID --value hblink)")
+    _taken_over(stage, active)
+
+
+def kernel_panic(stage: Stage) -> None:
+    """The active's kernel panics."""
+    active = stage.settle()
+    stage.begin()
+    stage.pair.guests[active].fire("echo c >/proc/sysrq-trigger")
+    _taken_over(stage, active)
+
+
+def links_cut(stage: Stage) -> None:
+    """Both links are cut: the standby fences and takes over; the victim boots while cut off, and is inert."""
+    active, standby = (first := stage.settle()), other(first)
+    stage.begin()
+    stage.pair.cut_ethernet()
+    stage.pair.cut_serial()
+    stage.wait_owner(standby)
+    stage.wait(lambda: stage.pair.guests[active].alive, 60, f"{active} to be switched on again")
+    document = stage.wait_role(active, ["standby", "blocked"], BOOT_S)
+    stage.wait(lambda: str(stage.status(active).get("reason", "")).startswith("inert"), 90, f"{active} to be inert")
+    stage.let_pass(2 * DEADTIME_S)
+    assert stage.status(active)["role"] in ("standby", "blocked"), document
+    stage.note(f"{active} came back: {stage.status(active)['reason']}")
+    stage.pair.heal()
+    stage.settle(standby)
+    stage.audit([active, standby], offs={active: 1})
+
+
+def blocked_and_confirmed(stage: Stage) -> None:
+    """The active and its BMC lose power together: the standby says blocked, and goes on at the operator's word."""
+    pair = stage.pair
+    active, standby = (first := stage.settle()), other(first)
+    stage.begin()
+    pair.bmcs[active].stop()
+    pair.guests[active].power_off()
+    document = stage.wait_role(standby, ["blocked"], 240)
+    assert document["operator"] == f"hblink fence confirm {active}", document["operator"]
+    assert pair.owner() is None
+    stage.note(f"blocked: {document['reason']}")
+    done = pair.guests[standby].run(f"hblink fence confirm {active} --yes", 90)
+    assert done.status == 0, done.output
+    stage.wait_owner(standby)
+    stage.audit([active, standby])
+    pair.bmcs[active].set_power(False)
+    pair.bmcs[active].start()
+    pair.power_on(active)
+    stage.settle(standby, BOOT_S)
+
+
+def hung_kernel(stage: Stage) -> None:
+    """Only one thread runs on the active any more, and its BMC is gone: its own hardware watchdog resets it."""
+    pair = stage.pair
+    active = stage.settle()
+    guest = pair.guests[active]
+    assert stage.status(active)["guard"]["armed"] is True, stage.status(active)["guard"]
+    pair.bmcs[active].stop()  # the peer cannot fence it: what resets it is the watchdog
+    stage.begin()
+    guest.fire("sysctl -w kernel.sched_rt_runtime_us=-1; exec chrt --fifo 99 sh -c 'while :; do :; done'")
+    stage.wait(lambda: "WATCHDOG" in guest.events(), 120, f"the watchdog of {active} to bite")
+    stage.wait_boot(active)
+    pair.bmcs[active].start()
+    new = stage.settle(timeout_s=BOOT_S)
+    stage.note("QEMU saw the watchdog's reset")
+    stage.audit([active] if new == active else [active, other(active)])
+
+
+def _asks(guest: Guest) -> bool:
+    return b"has no configuration yet" in guest.console_log.read_bytes()
+
+
+def _one_link(stage: Stage, name: str, cut: Callable[[], None]) -> None:
+    active = stage.settle()
+    stage.begin()
+    cut()
+    for node in NODES:
+        stage.wait(partial(stage.is_down, node, name), 60, f"{node} to name {name}")
+    stage.let_pass(DEADTIME_S)
+    assert stage.role(active) == "active"
+    stage.pair.heal()
+    assert stage.settle(active) == active
+    stage.audit([active])
+
+
+def _taken_over(stage: Stage, active: str) -> None:
+    """The standby fences the active once, serves, and the active comes back as its standby."""
+    stage.wait_owner(other(active))
+    stage.settle(other(active), BOOT_S)
+    stage.audit([active, other(active)], offs={active: 1})
+
+
+STEPS: list[Callable[[Stage], None]] = [
+    first_boot,
+    cold_start,
+    ethernet_cut,
+    serial_cut,
+    wall_clock,
+    state_full_and_switchover,
+    networkd_restarted,
+    service_unplugged,
+    power_cut,
+    daemon_killed,
+    daemon_frozen,
+    kernel_panic,
+    links_cut,
+    blocked_and_confirmed,
+    hung_kernel,
+]
+# The steps whose gap is the time of a takeover, as the table calls them.
+TAKEOVERS = {
+    "service_unplugged": "service port of the active unplugged (yield, no fence)",
+    "power_cut": "power of the active cut",
+    "daemon_frozen": "daemon of the active frozen (SIGSTOP)",
+    "kernel_panic": "kernel panic of the active",
+    "links_cut": "both heartbeat links cut",
+}
