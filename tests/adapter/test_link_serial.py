@@ -258,3 +258,32 @@ def test_a_login_on_the_port_is_recognised_and_the_port_refused(loop: Loop, port
                 End(loop, str(port.name)).link.open()
         finally:
             login.kill()
+
+
+def test_bytes_gather_in_the_driver_until_as_many_as_expected_are_there(loop: Loop, port: Port, end: End) -> None:
+    """A 16550 hands over 8 bytes at a time: the daemon is not woken for each of them."""
+    end.link.open()
+    os.write(port.master, b"x")
+    run_until(loop, lambda: end.got == b"x", "the first byte")
+    end.link.expect(76)
+    woken = end.link.counters.received
+    for _ in range(9):
+        os.write(port.master, b"8 bytes ")
+        loop.run_once(2_000_000)
+    assert end.got == b"x", "72 bytes are not 76"
+    os.write(port.master, b"8 bytes ")
+    run_until(loop, lambda: len(end.got) == 65, "what the kernel hands over at once")
+    end.link.expect(12)
+    run_until(loop, lambda: len(end.got) == 81, "the rest")
+    assert end.link.counters.received == woken + 2
+    end.link.expect(1)
+    os.write(port.master, b"y")
+    run_until(loop, lambda: end.got.endswith(b"y"), "a single byte again")
+
+
+def test_a_port_that_hangs_up_is_told_whatever_is_expected(loop: Loop, port: Port, end: End) -> None:
+    end.link.open()
+    end.link.expect(200)
+    port.unplug()
+    run_until(loop, lambda: bool(end.closed), "the end of the port")
+    assert len(end.closed) == 1

@@ -57,6 +57,15 @@ def test_the_story_is_told_in_order_and_ends_well_without_a_terminal() -> None:
     assert 0 < int(last[1]) < 30_000
 
 
+def test_an_ordinary_user_plays_it_in_a_user_namespace_of_its_own() -> None:
+    # An id other than 0 and no capability, as an ordinary user has it, on files that are still its own.
+    ordinary = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+    done = subprocess.run(
+        (*ordinary, *DEMO), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90
+    )
+    assert re.fullmatch(r"demo: ok gap=(\d+) ms", done.stdout.splitlines()[-1]), done.stdout + done.stderr
+
+
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     # Short, since unix sockets lie below it.
     words = tmp_path / "stderr"

@@ -145,6 +145,7 @@ class Node:
             if self._daemon is not None:
                 send(self._daemon.pid, signal.SIGCONT)  # it must reap a daemon that died while it was frozen
             self._reap()
+            self._forget_addresses()  # a process may have put one back after the links went down, while it died
 
     def power_off(self) -> None:
         """Lose power as by the button: dead as after `crash`, and the BMC says OFF."""
@@ -326,10 +327,11 @@ class Node:
         )
 
     def _links_down(self) -> None:
-        self.namespace.ip(
-            *(f"link set {interface.name} down" for interface in self.interfaces),
-            *(f"address flush dev {interface.name}" for interface in self.interfaces),
-        )
+        self.namespace.ip(*(f"link set {interface.name} down" for interface in self.interfaces))
+        self._forget_addresses()
+
+    def _forget_addresses(self) -> None:
+        self.namespace.ip(*(f"address flush dev {interface.name}" for interface in self.interfaces))
 
     def _reap(self) -> None:
         if self._init is not None:

@@ -21,6 +21,7 @@ from tests.rig.namespace import Lab, Namespace
 from tests.rig.node import Node
 from tests.rig.nullmodem import Direction, NullModem
 from tests.rig.observer import Observer
+from tests.rig.relay import Relay
 from tests.rig.setting import (
     BMC_ADDRESS,
     CLIENT,
@@ -77,7 +78,7 @@ class Pair:
         self.client = lab.namespace(CLIENT)
         spaces = {node: lab.namespace(node) for node in NODES}
         bmc_spaces = {node: lab.namespace(f"bmc-{node}") for node in NODES}
-        self._cable(spaces, bmc_spaces)
+        self._cable(lab, spaces, bmc_spaces)
         self.nullmodem = NullModem(baud=self.setting.baud)
         self._stack.callback(self.nullmodem.close)
         self.nodes: dict[str, Node] = {}
@@ -103,7 +104,7 @@ class Pair:
         )
         self._stack.callback(self.observer.close)
 
-    def _cable(self, spaces: dict[str, Namespace], bmc_spaces: dict[str, Namespace]) -> None:
+    def _cable(self, lab: Lab, spaces: dict[str, Namespace], bmc_spaces: dict[str, Namespace]) -> None:
         ends = {**spaces, CLIENT: self.client}
         lines = []
         for bridge in BRIDGES:
@@ -120,7 +121,10 @@ class Pair:
             lines += _port("mgmt", f"bmc-{node}", "lan0", _mac(f"bmc-{node}", "mgmt"), bmc_spaces[node])
         self.switch.ip(*lines)
         first, second = (f"{HEARTBEAT_INTERFACE} address {_mac(node, HEARTBEAT_INTERFACE)}" for node in NODES)
-        spaces["alpha"].ip(f"link add {first} type veth peer name {second} netns {spaces['beta'].name}")
+        if self.setting.relay:
+            self._cable_relay(lab, spaces, (first, second))
+        else:
+            spaces["alpha"].ip(f"link add {first} type veth peer name {second} netns {spaces['beta'].name}")
         for node, space in bmc_spaces.items():
             space.ip(f"address add {BMC_ADDRESS[node]}/24 dev lan0", "link set lan0 up")
         for interface, (four, six) in SERVICE.items():
@@ -129,6 +133,15 @@ class Pair:
                 f"address add {four}{HOST[CLIENT]}/24 dev {interface}",
                 f"address add {six}{HOST[CLIENT]}/64 dev {interface}",
             )
+
+    def _cable_relay(self, lab: Lab, spaces: dict[str, Namespace], ends: tuple[str, str]) -> None:
+        """Make the direct cable of two pieces with a relay between them."""
+        cable = lab.namespace("cable")
+        for node, end in zip(NODES, ends, strict=True):
+            spaces[node].ip(f"link add {end} type veth peer name {node} netns {cable.name}")
+            cable.ip(f"link set {node} up")
+        self.relay = Relay(cable.enter, (NODES[0], NODES[1]))
+        self._stack.callback(self.relay.close)
 
     def _configure(self) -> None:
         toml = self.setting.toml(self.nullmodem.paths)

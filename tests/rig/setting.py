@@ -33,7 +33,8 @@ VIP = VIPS[0][0]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A pair's configuration; `timing` holds keys of [timing], `top` of the file's head, `fence_extra` of [[fence]].
+    """A pair's configuration; `timing` holds keys of [timing], `top` of the file's head, `fence_extra` of [[fence]],
+    `fence_of` of that of one node.
 
     `vips` are (address with prefix, interface). With `fence` off there is no [[fence]], and `guarantee` must be given.
     """
@@ -49,7 +50,12 @@ class Setting:
     serial_keepalive_ms: int | None = None
     off_interval_ms: int = 300
     fence_extra: Mapping[str, str | int] = field(default_factory=dict)
+    fence_of: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
+    outlets: str | None = None  # a directory: each node's second level is fence_dummy with the file outlet-NODE there
     observe_interval_ms: float = 10
+    relay: bool = False  # the direct cable runs through a relay that can lose frames
+    targets: tuple[tuple[str, str], ...] = ()  # [[target]]: (address, interface)
+    health: Mapping[str, int] = field(default_factory=dict)  # keys of [health]
 
     def toml(self, ports: tuple[str, str]) -> str:
         """Return hblink.toml; `ports` are the serial ports of alpha and beta."""
@@ -73,8 +79,12 @@ class Setting:
             _table("[[link]]", serial),
             *(_table("[[vip]]", {"address": address, "interface": interface}) for address, interface in self.vips),
         ]
+        parts += [_table("[[target]]", {"address": address, "interface": name}) for address, name in self.targets]
+        parts += [_table("[health]", self.health)] if self.health else []
         if self.fence:
             parts += [_table("[[fence]]", self._fence(node)) for node in NODES]
+        if self.outlets is not None:
+            parts += [_table("[[fence]]", self._outlet(node)) for node in NODES]
         return "\n".join(parts)
 
     def observed(self) -> list[Vip]:
@@ -94,6 +104,20 @@ class Setting:
             "cipher_suite": CIPHER_SUITE,
             "off_interval_ms": self.off_interval_ms,
             **self.fence_extra,
+            **self.fence_of.get(node, {}),
+        }
+
+    def _outlet(self, node: str) -> dict[str, str | int]:
+        return {
+            "node": node,
+            "type": "agent",
+            "agent": "fence_dummy",
+            "parameters.type": "file",
+            "parameters.status_file": f"{self.outlets}/outlet-{node}",
+            "off_interval_ms": self.off_interval_ms,
+            "command_timeout_ms": 5000,
+            "attempt_ms": 8000,
+            "latency_ms": 5000,
         }
 
 

@@ -10,6 +10,21 @@ need ip iproute2
 need ipmitool ipmitool
 need ipmi_sim openipmi
 need unshare util-linux
+# Debian 12 has all agents in one package; later ones have a package for each.
+need fence_ipmilan "$(apt-cache pkgnames fence-agents-ipmilan 2>/dev/null | grep -x fence-agents-ipmilan || echo fence-agents)"
+need fence_dummy "$(apt-cache pkgnames fence-agents-dummy 2>/dev/null | grep -x fence-agents-dummy || echo fence-agents)"
+if [ "${1:-}" = vm ]; then # also what builds the image and runs the guests
+    need qemu-system-x86_64 qemu-system-x86
+    need mmdebstrap mmdebstrap
+    need mke2fs e2fsprogs
+    need sfdisk fdisk
+    need mkfs.fat dosfstools
+    need mcopy mtools
+    need syslinux syslinux
+    [ -e /usr/lib/syslinux/mbr/gptmbr.bin ] || missing="$missing syslinux-common"
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
+    need tmux tmux
+fi
 [ -z "$missing" ] && exit 0
 echo "installing:$missing"
 if ! command -v apt-get >/dev/null 2>&1; then

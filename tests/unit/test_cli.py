@@ -217,11 +217,52 @@ def test_switchover(daemon: Daemon, capsys: Capture) -> None:
 
 def test_fence_status(daemon: Daemon, capsys: Capture) -> None:
     assert main(["fence", "status"]) == 0
-    assert capsys.readouterr().out == "FENCE   ready, read 12 s ago: power is on, 0.05 s\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "FENCE   ready, read 12 s ago: power is on, 0.05 s",
+        "PROOF   none yet; in a quiet hour: hblink fence drill beta",
+    ]
     fence = {"configured": True, "ready": False, "detail": "no route to host", "outstanding": True}
     daemon.answers["status"] = {"ok": True, "status": {**STATUS, "fence": fence}}
     assert main(["fence", "status", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == fence
+
+
+def test_fence_test_shows_every_level(daemon: Daemon, capsys: Capture) -> None:
+    good: Answer = {"level": 1, "name": "ipmi 10.0.0.12", "ready": True, "power": "on", "took_ms": 31.2, "age_ms": 5}
+    bad: Answer = {"level": 2, "name": "fence_apc", "ready": False, "reason": "wrong_password", "detail": "RAKP 2"}
+    daemon.answers["fence_test"] = {"ok": True, "levels": [good, bad]}
+    assert main(["fence", "test"]) == 1
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "LEVEL 1 ipmi 10.0.0.12: ready in 31 ms, 5 ms ago"
+    assert "LEVEL 2 fence_apc: NOT READY" in out
+    assert "wrong_password: RAKP 2" in out
+    daemon.answers["fence_test"] = {"ok": True, "levels": [good]}
+    assert main(["fence", "test", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "levels": [good]}
+    daemon.answers["fence_test"] = {"ok": False, "error": "no fence device is configured"}
+    assert main(["fence", "test"]) == 1
+    assert "no fence device" in capsys.readouterr().err
+
+
+def test_fence_drill_explains_itself_wants_the_name_and_shows_the_steps(
+    daemon: Daemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"level": 1, "step": "off", "said": "accepted", "reason": "ok", "ms": 41.5}]
+    proof = {"kind": "drill", "unix_s": 1, "age_s": 7200, "took_ms": 9000, "steps": steps}
+    daemon.answers["status"] = {"ok": True, "status": {**STATUS, "fence": {"configured": True, "proof": proof}}}
+    daemon.answers["fence_drill"] = {"ok": True, "reason": None}
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    assert main(["fence", "drill", "beta"]) == 1
+    assert "switched OFF for real" in capsys.readouterr().err
+    assert ("fence_drill", {"node": "beta"}) not in daemon.asked
+    monkeypatch.setattr("sys.stdin", io.StringIO("beta\n"))
+    assert main(["fence", "drill", "beta"]) == 0
+    assert daemon.asked[-2] == ("fence_drill", {"node": "beta"})
+    assert "        level 1 off     accepted         42 ms  ok" in capsys.readouterr().out
+    main(["fence", "status"])
+    assert "PROOF   drill 2 h ago, in 9.0 s" in capsys.readouterr().out
+    assert main(["fence", "drill", "alpha", "--yes"]) == 1, "never oneself"
+    assert main(["fence", "forget", "gamma", "--yes"]) == 1
 
 
 def test_fence_confirm_explains_itself_and_wants_the_name(
@@ -286,7 +327,9 @@ HEAVY = (
 
 
 @pytest.mark.usefixtures("directory")
-@pytest.mark.parametrize("words", [["status"], ["fence", "status"], ["switchover"]])
+@pytest.mark.parametrize(
+    "words", [["status"], ["why"], ["events"], ["fence", "status"], ["switchover"], ["maintenance", "on"]]
+)
 def test_what_asks_the_daemon_imports_narrowly(words: list[str]) -> None:
     program = (
         f"import sys; from hblink.cli.main import main; code = main({words!r});"

@@ -71,7 +71,7 @@ def test_the_users_own_configuration_is_simulated(tmp_path: Path, capsys: Captur
     assert [(link.name, link.baud) for link in plan.links] == [("direct", None), ("serial", 115200)]
     assert [settings.me for settings in plan.settings] == [0, 1]
     assert plan.settings[0].fence_attempt_ns == plan.settings[1].fence_attempt_ns == 30 * SECOND
-    assert not plan.preferred_varies
+    assert not plan.varies
 
 
 def test_a_bad_configuration_is_refused(tmp_path: Path, capsys: Capture) -> None:
@@ -90,6 +90,31 @@ def test_a_broken_rule_is_printed_with_how_to_see_it_again() -> None:
         "  hblink sim --seed 9 --seeds 1 --log -c my.toml",
     ]
     assert tally.document()["ok"] is False
+
+
+def test_a_lie_is_accounted_for_by_itself() -> None:
+    """Two owners after a lie are no broken rule; the rows on honest runs must not hide or show them."""
+    honest = replace(run_seed(default_plan(), 9, SECOND), dual_service_ns=0, exempt="")
+    tally = sim.Tally()
+    tally.add(honest)
+    tally.add(replace(honest, exempt="a lying BMC", dual_service_ns=3 * SECOND, dual_vip_ns=3 * SECOND))
+    document = tally.document()
+    assert (document["dual_service_ms"], document["dual_address_ms"]) == (0, 0)
+    assert (document["runs_with_a_lie"], document["dual_service_with_a_lie_ms"]) == (1, 3000)
+    assert "after a lie       service 3.0 s in the worst of 1 runs (BMC or operator)" in sim.report(tally, None)
+
+
+def test_a_soak_runs_for_as_long_as_it_is_told_to(capsys: Capture) -> None:
+    assert main(["sim", "--soak", "1s", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] >= 1
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "0s", "5 m", "5w"])
+def test_a_soak_of_no_length_is_a_usage_error(text: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["sim", "--soak", text])
+    assert error.value.code == 2
+    assert "is no time such as 90s, 30m or 8h" in capsys.readouterr().err
 
 
 def test_no_runs_is_a_usage_error(capsys: Capture) -> None:

@@ -68,6 +68,9 @@ def worst() -> dict[str, Any]:
         role="blocked",
         reason="inert_peer_unknown",
         config_match=False,
+        config_differs=["pair", "timing", "link", "vip", "fence", "health"],
+        peer_state="ended",
+        maintenance={"here": True, "peer": True, "ends_ms": 3_599_000},
         peer_version="9" * 60,
         operator="hblink fence confirm " + "b" * 63,
         confirm_hint="only if you know that it is off: " * 10,
@@ -171,3 +174,21 @@ def test_a_document_with_less_in_it_can_be_shown() -> None:
 def test_what_needs_a_person_is_not_good(change: dict[str, Any]) -> None:
     assert is_good(GOOD)
     assert not is_good({**GOOD, **change})
+
+
+def test_upstream_targets_have_a_line_of_their_own() -> None:
+    targets = [
+        {"address": "192.0.2.1", "interface": "eth0", "answers": True},
+        {"address": "2001:db8::1", "interface": "eth0", "answers": True},
+    ]
+    status = {**GOOD, "health": {"score": 100, "targets": targets}}
+    assert "HEALTH  2 of 2 targets answer" in render(status)
+    assert is_good(status)
+    silent = [targets[0], {**targets[1], "answers": False}]
+    status = {**GOOD, "health": {"score": 50, "targets": silent}}
+    assert "HEALTH  1 of 2 targets answer; SILENT: 2001:db8::1 on eth0" in render(status)
+    assert not is_good(status)
+    unknown = [targets[0], {**targets[1], "answers": None}]
+    status = {**GOOD, "health": {"score": None, "targets": unknown}}
+    assert "HEALTH  1 of 2 targets answer; SILENT: 2001:db8::1 on eth0 (not known)" in render(status)
+    assert not any("HEALTH" in line for line in render(GOOD)), "nobody is asked"

@@ -116,3 +116,23 @@ def test_a_silent_line_can_be_asked() -> None:
 
 def test_content_too_short_for_a_crc_is_noise() -> None:
     assert reasons(Deframer().feed(b"\0\x02\xff\0\x01\0")) == [Reject.NOISE, Reject.NOISE]
+
+
+@pytest.mark.parametrize("extra", [0, 9, 168])
+def test_a_frame_never_comes_sooner_than_the_deframer_says(extra: int) -> None:
+    """What it calls missing may only err on the low side, whatever the frame and however the line cuts it."""
+    line = enframe(bytes(range(72)) + bytes(extra))
+    deframer = Deframer()
+    for at, octet in enumerate(line):
+        missing = deframer.missing
+        done = deframer.feed(bytes((octet,)))
+        left = len(line) - at
+        assert missing <= left
+        assert bool(done) == (left == 1)
+    assert deframer.missing == 0
+
+
+def test_after_an_overrun_nothing_is_expected() -> None:
+    deframer = Deframer()
+    deframer.feed(b"\1" * 400)
+    assert deframer.missing == 0

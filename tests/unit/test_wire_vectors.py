@@ -77,6 +77,13 @@ FRAMES = {
             Tlv(TlvType.KEY_IDS, b"\x01\x07"),
         ),
     ),
+    "hardware addresses and sections": dataclasses.replace(
+        FIRST,
+        tlvs=(
+            Tlv(TlvType.SERVICE_MACS, bytes.fromhex("525400000001525400000002")),
+            Tlv(TlvType.CONFIG_SECTIONS, b"\x02\x00\x01\x02\x03\x04\xff\xff\xff\xff"),
+        ),
+    ),
     "an unknown element": dataclasses.replace(FIRST, tlvs=(Tlv(0x7F, b""),)),
     "an unknown critical element: alive, and nothing applied": dataclasses.replace(FIRST, tlvs=(Tlv(0xFF, b"\x00"),)),
 }

@@ -1,0 +1,150 @@
+"""What operators do to a running pair: standby and online, maintenance on and off, alone and at awkward moments."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.situation import ALL_VIPS, Since, alarms, is_well, logged, role, settle, status
+from tests.rig.node import Node
+from tests.rig.pair import Pair
+from tests.rig.wait import boottime_ns
+
+SECOND = 1_000_000_000
+
+
+def type_in(node: Node, *words: str) -> None:
+    """Run a command of the operator that must be done."""
+    done = node.hblink(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def acted(shared: Pair) -> Iterator[Pair]:
+    """Give the module's pair; after the test every order is taken back, so that it can be mended for the next one."""
+    yield shared
+    shared.heal()
+    for node in shared.nodes.values():
+        if node.daemon_pid is not None:
+            node.hblink("maintenance", "off")
+            node.hblink("online")
+
+
+def test_standby_moves_the_service_and_keeps_it_away_until_online(acted: Pair) -> None:
+    pair, since = acted, Since(acted)
+    type_in(pair.alpha, "standby")
+    pair.wait_active("beta")
+    assert status(pair.alpha)["standby_ordered"] is True
+    assert ("standby_ordered", None) in alarms(pair.alpha)
+    why = json.loads(pair.alpha.hblink("why", "--json").stdout)
+    assert {cause["next"] for cause in why["causes"] if cause["code"] == "standby_ordered"} == {"hblink online"}
+    refused = pair.beta.hblink("switchover")
+    assert refused.returncode == 1, "the peer said standby"
+
+    pair.alpha.kill_daemon(signal.SIGTERM)  # an order outlives the daemon that took it
+    assert pair.alpha.wait_daemon() == 0
+    pair.alpha.start_daemon()
+    pair.wait(lambda: status(pair.alpha).get("standby_ordered"), 20, "alpha to remember")
+    pair.beta.crash()
+    pair.wait(lambda: role(pair.alpha) == "blocked", 20, "alpha to stay away although nobody serves")
+    assert status(pair.alpha)["reason"] == "standby_ordered"
+    assert pair.alpha.has(*ALL_VIPS) == set()
+    assert since.fences() == {"alpha": 0, "beta": 0}
+
+    type_in(pair.alpha, "online")
+    pair.wait_active("alpha", 60)
+    assert since.fences()["beta"] == 1
+    pair.wait(lambda: all(is_well(node) for node in pair.nodes.values()), 30, "both to be well")
+    since.assert_never_two_owners()
+
+
+def test_standby_is_refused_while_nobody_could_serve_instead(acted: Pair) -> None:
+    pair, since = acted, Since(acted)
+    pair.beta.crash()
+    pair.wait(lambda: ("peer_lost", None) in alarms(pair.alpha), 10, "alpha to miss beta")
+    refused = pair.alpha.hblink("standby", "--json")
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["reason"] == "peer_not_ready"
+    assert role(pair.alpha) == "active"
+    assert status(pair.alpha)["standby_ordered"] is False
+    since.assert_nothing_moved()
+
+
+@pytest.mark.parametrize("console", ["alpha", "beta"])
+def test_in_maintenance_a_lost_peer_is_neither_fenced_nor_replaced(acted: Pair, console: str) -> None:
+    pair, since = acted, Since(acted)
+    type_in(pair.nodes[console], "maintenance", "on")
+    for node in pair.nodes.values():
+        pair.wait(lambda node=node: ("maintenance", None) in alarms(node), 10, f"{node.name} to know")
+        assert f"*** MAINTENANCE ({console}): NO TAKEOVER, NO FENCE ***" == node.hblink("status").stdout.splitlines()[0]
+    pair.wait(lambda: logged(pair.alpha, "maintenance", since.at), 5, "the log of it")
+    pair.cut_links()
+    cut = boottime_ns()
+    pair.wait(lambda: boottime_ns() - cut > 4 * SECOND, 10, "several deadtimes")
+    assert (role(pair.alpha), role(pair.beta)) == ("active", "standby")
+    assert status(pair.beta)["reason"] == "maintenance"
+    refused = pair.beta.hblink("fence", "confirm", "alpha", "--yes")
+    assert refused.returncode == 1
+    since.assert_nothing_moved()
+    pair.heal()
+    pair.wait(lambda: status(pair.beta).get("peer_role") == "active", 10, "the links")
+    type_in(pair.nodes[console], "maintenance", "off")
+    settle(pair, "alpha")
+    since.assert_nothing_moved()
+
+
+def lifetimes(node: Node) -> set[str]:
+    """Return the lifetimes of the VIPs in the node's kernel, as ip(8) shows them."""
+    shown = node.run("ip", "-json", "address", "show").stdout
+    own = {vip.split("/")[0] for vip in ALL_VIPS}
+    return {
+        "forever" if address["valid_life_time"] == 0xFFFFFFFF else "lease"
+        for interface in json.loads(shown)
+        for address in interface["addr_info"]
+        if address["local"] in own
+    }
+
+
+def test_in_maintenance_the_active_daemon_may_die_and_the_addresses_stay(acted: Pair) -> None:
+    pair, since = acted, Since(acted)
+    assert lifetimes(pair.alpha) == {"lease"}
+    type_in(pair.alpha, "maintenance", "on", "--for", "1h")
+    pair.wait(lambda: lifetimes(pair.alpha) == {"forever"}, 10, "the addresses to have no lease")
+    assert 0 < status(pair.alpha)["maintenance"]["ends_ms"] <= 3_600_000
+    pair.alpha.kill_daemon(signal.SIGKILL)
+    pair.alpha.wait_daemon()
+    ended = boottime_ns()
+    pair.wait(lambda: boottime_ns() - ended > 7 * SECOND, 10, "longer than the lease")
+    assert pair.alpha.has(*ALL_VIPS) == ALL_VIPS
+    since.assert_nothing_moved()
+    pair.alpha.start_daemon()
+    pair.wait(lambda: role(pair.alpha) == "active", 30, "alpha to serve again")
+    assert status(pair.alpha)["maintenance"]["here"] is True, "remembered"
+    type_in(pair.alpha, "maintenance", "off")
+    pair.wait(lambda: lifetimes(pair.alpha) == {"lease"}, 10, "the addresses to be leases again")
+    settle(pair, "alpha")
+    assert since.fences() == {"alpha": 0, "beta": 0}
+    since.assert_never_two_owners()
+
+
+def test_maintenance_ends_by_itself_and_what_it_held_back_happens(acted: Pair) -> None:
+    pair, since = acted, Since(acted)
+    type_in(pair.beta, "maintenance", "on", "--for", "6s")
+    pair.wait(lambda: ("maintenance", None) in alarms(pair.alpha), 5, "alpha to know")
+    pair.alpha.crash()
+    crashed = boottime_ns()
+    pair.wait(lambda: boottime_ns() - crashed > 3 * SECOND, 10, "several deadtimes")
+    assert since.fences() == {"alpha": 0, "beta": 0}
+    pair.wait_active("beta", 60)  # a missed fencing slot is waited out
+    assert since.fences()["alpha"] == 1
+    assert status(pair.beta)["maintenance"]["here"] is False
+    since.assert_never_two_owners()
+
+
+@pytest.mark.parametrize("words", [["on", "--for", "0s"], ["on", "--for", "8d"], ["off", "--for", "1h"], ["perhaps"]])
+def test_nonsense_is_a_matter_of_usage(acted: Pair, words: list[str]) -> None:
+    assert acted.alpha.hblink("maintenance", *words).returncode == 2
+    assert status(acted.alpha)["maintenance"] == {"here": False, "peer": False, "ends_ms": None}

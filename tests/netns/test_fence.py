@@ -1,0 +1,144 @@
+"""The fence devices of a real pair: levels, identity, readiness before it counts, and the drill of the standby."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.netns.situation import QUICK, Since, alarms, logged, role, settle, status
+from tests.rig.node import Node
+from tests.rig.pair import Pair
+from tests.rig.setting import Setting
+
+
+def levels(node: Node) -> list[dict[str, Any]]:
+    """Return what the node says of each level."""
+    found: list[dict[str, Any]] = status(node).get("fence", {}).get("levels", [])
+    return found
+
+
+def steps(node: Node, since: Since) -> list[str]:
+    """Return the steps of the fence as the node logged them, with their levels."""
+    lines = logged(node, " fence ", since.at)
+    return [line.split(" fence ")[1].split(" ms=")[0] for line in lines if " ms=" in line]
+
+
+def test_the_second_level_takes_over_where_the_first_is_gone(build_pair: Callable[[Setting], Pair]) -> None:
+    with tempfile.TemporaryDirectory(prefix="hblink-outlet-") as outlets:
+        for name in ("alpha", "beta"):
+            (Path(outlets) / f"outlet-{name}").write_text("on")
+        pair = build_pair(replace(QUICK, outlets=outlets))
+        pair.start()
+        settle(pair, "alpha")
+        pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True, True], 10, "both levels ready")
+        assert [each["name"] for each in levels(pair.beta)] == ["ipmi 10.10.0.11", "fence_dummy"]
+        since = Since(pair)
+        pair.bmc("alpha").stop()
+        assert pair.beta.hblink("fence", "test").returncode == 1, "one of two works"
+        assert "ready, but level 1 unreachable" in pair.beta.hblink("status").stdout
+        assert "unreachable" in pair.beta.hblink("why").stdout
+        assert status(pair.beta)["fence"]["ready"] is True
+        pair.alpha.crash()
+        pair.wait_active("beta")
+        assert (Path(outlets) / "outlet-alpha").read_text().strip() in ("off", "on"), "off, and on after the claim"
+        told = steps(pair.beta, since)
+        order = ["look: unknown level=1", "off: accepted level=2", "read: off level=2", "read: off level=2"]
+        assert [each for each in told if each in order] == order, told
+        claimed = logged(pair.beta, "fencing -> claiming", since.at)
+        assert len(claimed) == 1
+        assert since.commands("alpha") == [], "the dead BMC has carried out nothing"
+        since.assert_never_two_owners()
+        proof = status(pair.beta)["fence"]["proof"]
+        assert proof["kind"] == "takeover"
+        assert [step["level"] for step in proof["steps"]][-1] == 2
+
+
+def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[Setting], Pair]) -> None:
+    pair = build_pair(QUICK)
+    pair.start()
+    settle(pair, "alpha")
+    pair.wait(lambda: [each["guid"] for each in levels(pair.beta)] == [pair.bmc("alpha").guid], 10, "the GUID learned")
+    bmc = pair.bmc("alpha")
+    bmc.stop()
+    bmc.guid = "0" * 31 + "1"
+    bmc.write_files()
+    bmc.start()
+    done = pair.beta.hblink("fence", "test", "--json")
+    assert (done.returncode, json.loads(done.stdout)["levels"][0]["reason"]) == (1, "wrong_device")
+    assert pair.beta.hblink("status").returncode == 1
+    since = Since(pair)
+    pair.alpha.crash()
+    pair.wait(lambda: status(pair.beta).get("role") == "blocked", 30, "beta to be blocked")
+    assert since.commands("alpha") == []
+    assert pair.beta.hblink("fence", "forget", "alpha", "--yes").returncode == 0
+    pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True], 10, "the new board accepted")
+
+
+def test_what_is_wrong_with_a_device_is_known_before_it_is_needed(shared: Pair) -> None:
+    pair = shared
+    secret = pair.beta.configuration / "ipmi-alpha.pass"
+    good = secret.read_text()
+    try:
+        secret.write_text("another\n")
+        done = pair.beta.hblink("doctor", "fence")
+        assert done.returncode == 1
+        assert "wrong_password" in done.stdout
+        assert all(len(line) < 80 for line in done.stdout.splitlines())
+        assert status(pair.beta)["fence"]["ready"] is False
+        pair.wait(lambda: "wrong_password" in pair.beta.hblink("why").stdout, 5, "why to name it")
+    finally:
+        secret.write_text(good)
+    assert pair.beta.hblink("fence", "test").returncode == 0
+    assert pair.beta.hblink("doctor", "fence").returncode == 0
+    assert "restore_policy" in pair.beta.hblink("fence", "status").stdout
+
+
+def test_a_drill_switches_the_standby_off_and_on_and_says_what_each_step_took(shared: Pair) -> None:
+    pair, since = shared, Since(shared)
+    assert "PROOF   none" in pair.alpha.hblink("fence", "status").stdout or status(pair.alpha)["fence"]["proof"]
+    done = pair.alpha.hblink("fence", "drill", "beta", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "drill of beta: done" in done.stdout
+    (off, is_on), (on, is_on_again) = since.commands("beta")
+    assert (is_on, is_on_again) == (False, True)
+    assert off < on
+    told = [line.split()[2:4] for line in done.stdout.splitlines() if line.startswith("        level")]
+    assert [step for step, _ in told] == ["look", "off", "read", "read", "on"], done.stdout
+    proof = status(pair.alpha)["fence"]["proof"]
+    assert proof["kind"] == "drill"
+    assert proof["age_s"] < 60
+    assert all(step["ms"] > 0 for step in proof["steps"])
+    settle(pair, "alpha")
+    assert since.fences() == {"alpha": 0, "beta": 1}
+    since.assert_never_two_owners()
+
+
+def test_a_drill_is_refused_where_it_could_hurt(shared: Pair) -> None:
+    pair, since = shared, Since(shared)
+    assert "refused" in pair.beta.hblink("fence", "drill", "alpha", "--yes").stdout, "beta does not serve"
+    assert pair.alpha.hblink("fence", "drill", "alpha", "--yes").returncode == 1, "never oneself"
+    pair.cut_ethernet()
+    pair.wait(lambda: ("degraded", None) in {(a["code"], a["link"]) for a in status(pair.alpha)["alarms"]}, 10, "one")
+    done = pair.alpha.hblink("fence", "drill", "beta", "--yes")
+    assert (done.returncode, "refused" in done.stdout) == (1, True)
+    assert since.commands("beta") == since.commands("alpha") == []
+
+
+def test_a_device_that_lies_is_caught_by_the_drill_and_not_used_before_an_operator_says_so(shared: Pair) -> None:
+    """S14: it says OFF, and the peer goes on in the same kernel boot."""
+    pair, since = shared, Since(shared)
+    pair.bmc("beta").lies = True
+    assert pair.alpha.hblink("fence", "drill", "beta", "--yes").returncode == 0, "its BMC said so"
+    pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 20, "the lie to be noticed")
+    assert [each["reason"] for each in levels(pair.alpha)] == ["lied"]
+    assert pair.alpha.hblink("fence", "test").returncode == 1
+    assert "lied" in pair.alpha.hblink("fence", "status").stdout
+    pair.bmc("beta").lies = False
+    assert pair.alpha.hblink("online").returncode == 0
+    pair.wait(lambda: [each["reason"] for each in levels(pair.alpha)] == ["ok"], 10, "trust again")
+    assert role(pair.beta) == "standby"
+    since.assert_never_two_owners()

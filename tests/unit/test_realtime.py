@@ -1,0 +1,90 @@
+"""Memory locks and real-time scheduling as the kernel grants or refuses them, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from hblink.daemon import realtime
+from hblink.daemon.account import Account
+from hblink.daemon.realtime import SleepMeter
+
+PROGRAM = """
+import json, os, subprocess, sys
+from hblink.daemon.realtime import secure_timeliness
+from hblink.daemon.writer import Writer
+writer = Writer()
+got = secure_timeliness(writer.thread_id)
+child = subprocess.run([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"], capture_output=True)
+locked = next(line for line in open("/proc/self/status") if line.startswith("VmLck")).split()[1]
+print(json.dumps({
+    **got.document(), "complaints": got.complaints, "child": int(child.stdout), "locked_kb": int(locked),
+    "writer": os.sched_getscheduler(writer.thread_id) & ~os.SCHED_RESET_ON_FORK,
+}))
+"""
+
+
+def run(*prefix: str) -> dict[str, Any]:
+    """Run the program behind `prefix`, which sets what the unit would set; return what it found."""
+    done = subprocess.run([*prefix, sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_memory_is_locked_where_it_may_be() -> None:
+    found = run()  # root may: CAP_IPC_LOCK
+    assert found["memory_locked"] is True
+    assert found["locked_kb"] > 0
+
+
+def test_a_refused_lock_is_said_and_no_more_than_that() -> None:
+    found = run("setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "prlimit", "--memlock=4194304")
+    assert found["memory_locked"] is False
+    assert found["locked_kb"] == 0, "a limit that will be exceeded later is worse than none"
+    assert any("limit is 4096 KiB" in complaint for complaint in found["complaints"])
+
+
+def test_children_do_not_inherit_real_time_scheduling_and_the_writer_does() -> None:
+    found = run("chrt", "--rr", "5")
+    assert (found["policy"], found["priority"]) == ("rr", 5)
+    assert found["child"] == os.SCHED_OTHER
+    assert found["writer"] == os.SCHED_RR
+    assert not any("scheduling" in complaint for complaint in found["complaints"])
+
+
+def test_without_real_time_scheduling_it_runs_and_says_so() -> None:
+    found = run()
+    assert found["policy"] == "other"
+    assert any("CPUSchedulingPolicy" in complaint for complaint in found["complaints"])
+
+
+def test_only_a_jump_of_boottime_against_monotonic_is_a_sleep(monkeypatch: Any) -> None:
+    meter = SleepMeter()
+    threading.Event().wait(0.02)
+    assert meter.slept_ns() < 1_000_000, "time that passes is no sleep"
+    real = realtime.time.clock_gettime_ns
+
+    def after_a_suspension(clock: int) -> int:
+        return real(clock) + (7_000_000_000 if clock == realtime.time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(realtime.time, "clock_gettime_ns", after_a_suspension)
+    assert 6_999_000_000 < meter.slept_ns() < 7_001_000_000
+    assert meter.slept_ns() < 1_000_000, "told once"
+
+
+def test_the_histogram_of_lateness_counts_every_timer_once() -> None:
+    account = Account()
+    for late_us in (0, 100, 101, 4_999, 5_000, 2_000_000):
+        account.note_lateness(late_us * 1000)
+    histogram = account.lateness_histogram()
+    assert sum(entry["count"] or 0 for entry in histogram) == 6
+    assert {entry["up_to_us"]: entry["count"] for entry in histogram if entry["count"]} == {
+        100: 2, 200: 1, 5_000: 2, None: 1,
+    }  # fmt: skip
+    assert account.lateness_ms(0.5) == 0.2
+    assert account.lateness_ms(1.0) == account.lateness_max_ns / 1e6 == 2000.0
