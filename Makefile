@@ -6,23 +6,50 @@ PYTHON ?= python3
 STAMP := $(VENV)/.ready
 OLDEST_STAMP := $(OLDEST)/.ready
 
-.PHONY: demo test check bench system clean
+.PHONY: demo test check bench deb wheel test-image image vm test-vm system system-vm clean
 
 demo: system $(STAMP)
 	$(VENV)/bin/python -m tests.rig.demo
 
 test: system $(STAMP) $(OLDEST_STAMP)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --ignore tests/image
 
 # The fast half: everything that needs neither root nor namespaces.
 check: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/unit tests/property tests/scenario tests/sim
 
+# All of it takes over an hour. For less: make bench ARGS="compare --repeat 1 --contestants hblink,ucarp --situations crash"
 bench: system $(STAMP)
-	$(VENV)/bin/python -m tests.bench.run
+	$(VENV)/bin/python -m tests.bench.run $(ARGS)
+
+# The Debian package and the wheel, in dist/. The package is built in a Debian 13 root (needs root).
+deb:
+	images/build-deb dist
+
+wheel: $(STAMP)
+	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+
+# The package installed, judged and purged in a Debian 13 root, and the tests on Debian 13's own libraries (needs root).
+test-image: $(STAMP)
+	$(VENV)/bin/python -m pytest tests/image
+
+# The appliance image (needs root): build/vm/image/hblink-appliance.raw
+image: system-vm
+	images/build-image build/vm/image
+
+# Two virtual machines with that image, both consoles and a prompt for faults in this terminal.
+vm: system-vm $(STAMP)
+	@$(VENV)/bin/python -m tests.vm.hand
+
+# The same two, every fault one after the other, judged from outside; about a quarter of an hour. ARGS names some steps.
+test-vm: system-vm $(STAMP)
+	$(VENV)/bin/python -m tests.vm.run $(ARGS)
 
 system:
 	@sh tests/rig/system-packages.sh
+
+system-vm:
+	@sh tests/rig/system-packages.sh vm
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

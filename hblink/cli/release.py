@@ -1,6 +1,7 @@
 """`hblink release`: take the virtual addresses off this node, after a daemon that can no longer do it itself.
 
-The unit runs it whenever the daemon has ended (ExecStopPost=). It must never work beside a living daemon, which would
+The unit runs it whenever the daemon has ended (ExecStopPost=), but in maintenance: there the service is to stay while
+the daemon is away (SAFETY S18). It must never work beside a living daemon, which would
 put back what is taken away, and never touch an address that is not configured.
 """
 
@@ -14,18 +15,19 @@ from hblink.cli.check import add_file, print_problems
 from hblink.cli.terminal import CONFIGURATION, GOOD, NOT_GOOD
 from hblink.config import Config, ConfigError, load
 from hblink.control import ControlError, socket_path
+from hblink.daemon.daemon import kernel_boot_id
+from hblink.daemon.memory import is_in_maintenance
+from hblink.loop import Loop, boottime_ns
 from hblink.process import PATH
 
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
     add_file(parser)
+    parser.add_argument("--unless-maintenance", action="store_true", help="leave them if the pair is in maintenance")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Remove every configured address and read back; 1 if one is left or a daemon lives, 78 without a configuration.
-
-    Maintenance makes no difference: a node without a daemon must not hold an address that no lease bounds.
-    """
+    """Remove every configured address and read back; 1 if one is left or a daemon lives, 78 without a configuration."""
     try:
         config = load(arguments.file)
     except ConfigError as error:
@@ -33,6 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("hblink release: nothing was removed; leased addresses lapse by themselves", file=sys.stderr)
         return CONFIGURATION
     path = socket_path(os.environ)
+    if arguments.unless_maintenance and is_in_maintenance(path.parent, kernel_boot_id(), boottime_ns()):
+        print("the pair is in maintenance: nothing was removed")
+        return GOOD
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         from hblink.control.server import take_lock
@@ -49,7 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _release(config: Config) -> int:
     os.environ["PATH"] = PATH  # before the import: old versions of pyroute2 run programs from it when imported
-    from hblink.loop import Loop
     from hblink.vip.keeper import Vip, VipError, VipKeeper
 
     vips = [Vip(vip.address, vip.interface) for vip in config.vips]

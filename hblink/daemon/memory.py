@@ -127,6 +127,19 @@ class MemoryFile:
             return EPOCH_NONE
 
 
+def is_in_maintenance(runtime: Path, boot_id: str, now: int) -> bool:
+    """Whether the last daemon of this kernel boot left the pair in maintenance; False if that cannot be read."""
+    try:
+        document = json.loads((runtime / "memory.json").read_text("ascii"))
+        if document["version"] != _VERSION or document["boot_id"] != boot_id:
+            return False
+        until = document["maintenance_until"]
+        ordered = bool(document["maintenance"]) and (until is None or now < int(until))
+        return ordered or bool(document["peer_maintenance"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 class Rememberer:
     """Carry out Remember: what cannot be written is said, and tried again until it is, or something newer is."""
 

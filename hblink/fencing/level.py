@@ -30,6 +30,9 @@ from hblink.fencing.identity import Identities
 from hblink.loop import Loop, Timer
 
 POLL_INTERVAL_NS = 60 * SECOND
+# While it has never answered: at boot its network may come after the daemon. Doubled each time; no session came about,
+# so none is held.
+FIRST_RETRY_NS = 2 * SECOND
 # What a device is not sent `off` for, however often it says it would: the machine behind it is not the peer.
 _REFUSED = frozenset({FenceReason.WRONG_DEVICE, FenceReason.OWN_DEVICE, FenceReason.BAD_PARAMETER, FenceReason.LIED})
 
@@ -154,6 +157,7 @@ class Level:
         self._on_ready = on_ready
         self._phase_ns = phase_ns
         self._poll_interval_ns = poll_interval_ns
+        self._retry_ns = FIRST_RETRY_NS
         self._poll_timer: Timer | None = None
         self._request: _Request | None = None
         self._closed = False
@@ -305,14 +309,20 @@ class Level:
     def _schedule_poll(self, now: int) -> None:
         """One interval after any answer, half of it while nothing answers; the first time, the phase too.
 
+        Sooner until the device has been reached for the first time, as it may be the network here that is not up yet.
         No sooner after a refusal: a session that is refused half-way holds its slot, and accounts get locked.
         """
         if self._poll_timer is not None:
             self._poll_timer.cancel()
-        silent = self.readiness.reason in (FenceReason.UNREACHABLE, FenceReason.TIMED_OUT)
+        reason = self.readiness.reason
+        silent = reason in (FenceReason.UNREACHABLE, FenceReason.TIMED_OUT)
         wait_ns = self._poll_interval_ns // 2 if silent else self._poll_interval_ns
-        phase_ns, self._phase_ns = self._phase_ns, 0
-        self._poll_timer = self._loop.call_at(now + wait_ns + phase_ns, self._on_poll_due)
+        if reason is FenceReason.UNREACHABLE and self._retry_ns < wait_ns:
+            wait_ns, self._retry_ns = self._retry_ns, 2 * self._retry_ns
+        else:
+            self._retry_ns = self._poll_interval_ns
+            wait_ns, self._phase_ns = wait_ns + self._phase_ns, 0
+        self._poll_timer = self._loop.call_at(now + wait_ns, self._on_poll_due)
 
     def _on_poll_due(self, now: int) -> None:
         if not self.poll():
