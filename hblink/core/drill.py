@@ -58,7 +58,9 @@ def drill_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
         if not accepted:
             turn.set(power_on_at=turn.now + turn.settings.power_on_retry_ns)
         reason = Reason.NONE if accepted else Reason.FENCE_FAILED
-        turn.emit(Answer(drill.request, ok=accepted, reason=reason))
+        if turn.state.fence_lied:
+            reason = Reason.FENCE_LIED
+        turn.emit(Answer(drill.request, ok=reason is Reason.NONE, reason=reason))
     elif accepted:
         turn.set(drill=replace(drill, op_id=None, act_at=turn.now))
     else:

@@ -80,6 +80,8 @@ def void_readings(turn: Turn) -> None:
     state = turn.state
     if state.attempt is not None:
         turn.set(attempt=replace(state.attempt, offs=0))
+    if state.drill is not None and not state.drill.is_off:
+        turn.set(drill=replace(state.drill, offs=0))
     turn.set(confirmed_until=None)
 
 
@@ -116,6 +118,10 @@ def pursue_attempt(turn: Turn) -> bool:
         become_blocked(turn, held or Reason.FENCE_FAILED)
         return True
     if attempt.act_at is not None and now >= attempt.act_at:
+        forbidden = veto(state, now)
+        if forbidden is not None and not attempt.accepted:
+            become_blocked(turn, forbidden)  # S6: every `off` is decided anew
+            return True
         op_id = turn.op()
         turn.set(attempt=replace(attempt, op_id=op_id, act_at=None))
         turn.emit(ReadPower(op_id) if attempt.accepted else PowerOff(op_id))

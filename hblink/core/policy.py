@@ -100,12 +100,12 @@ def _bound_start(turn: Turn) -> bool:
 def _act_halted(turn: Turn) -> bool:
     """Go on trying to stop: the node stays dangerous until that works, or until it is fenced."""
     state = turn.state
-    if state.stop_by is not None and turn.now >= state.stop_by:
-        _exit(turn)
     reset_ns = turn.settings.self_reset_ns
     if reset_ns is not None and not state.reset_asked and turn.now >= state.role_at + reset_ns:
         turn.set(reset_asked=True)
         turn.emit(ResetSelf())
+    if state.stop_by is not None and turn.now >= state.stop_by and (reset_ns is None or turn.state.reset_asked):
+        _exit(turn)
     if state.stop_retry_at is not None and turn.now >= state.stop_retry_at:
         op_id = turn.op()
         turn.set(service_op=op_id, stop_retry_at=None)
@@ -120,6 +120,8 @@ def _act_active(turn: Turn) -> bool:
     _compare_with_peer(turn, ready)
     _keep_lease(turn)
     if turn.state.stop_by is not None:
+        if turn.state.drill is not None:
+            return False  # bounded; a peer that is being switched off is given nothing, and is switched on again
         if turn.state.unleased:
             _exit(turn)  # S18: what runs stays as it is while the daemon is away
             return False
@@ -368,6 +370,9 @@ def _leave(turn: Turn) -> None:
     token = holds_token(settings, state.epoch)
     if token and not state.yielded and peer_is_ready(settings, state, now):
         say_yielded(turn)
+    switching_on = state.power_on_op is not None or (state.power_on_at is not None and now >= state.power_on_at)
+    if switching_on:
+        return  # the answer comes in any case; until then the peer may be off by this node's hand
     if not token or not peer_is_ready(settings, state, now) or now >= state.stop_by:
         _exit(turn)
 

@@ -221,7 +221,7 @@ def memory_of(state: State) -> Memory:
         peer_heard=state.heard,
         grant=state.grant,
         last_authentic_at=state.peer.authentic_at,
-        standby=state.standby_ordered,
+        standby=state.standby_ordered and not (state.request is not None and state.request.standby),
         maintenance=state.maintenance,
         maintenance_until=state.maintenance_until,
         peer_maintenance=state.peer.maintenance,

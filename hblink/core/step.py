@@ -45,7 +45,7 @@ from hblink.core.liveness import alarms_of, is_fresh, peer_is_ready
 from hblink.core.peer import take_beat, take_half_open
 from hblink.core.policy import act, finish_release, finish_start
 from hblink.core.request import end_maintenance, finish_request, shut_down, take_request
-from hblink.core.state import State, memory_of
+from hblink.core.state import State, in_maintenance, memory_of
 from hblink.core.turn import Turn, become_halted, become_standby, become_yielding, drop_check
 from hblink.core.value import (
     FENCE_CAP_PERIOD_NS,
@@ -74,6 +74,7 @@ def step(settings: Settings, state: State, event: Event, now: int) -> tuple[Stat
     turn = Turn(settings, state, now)
     _take(turn, event)
     _expire(turn)
+    finish_request(turn)  # what it lifts is acted on in this step
     for _ in range(_SETTLE_LIMIT):
         if not act(turn):
             break
@@ -121,7 +122,8 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             if turn.state.role is Role.CLAIMING and event.op_id == turn.state.service_op:
                 finish_start(turn, ok=isinstance(event, Activated))
         case ServiceLost():
-            if turn.state.role is Role.ACTIVE and peer_is_ready(turn.settings, turn.state, turn.now):
+            movable = peer_is_ready(turn.settings, turn.state, turn.now) and not in_maintenance(turn.state)
+            if turn.state.role is Role.ACTIVE and movable:
                 finish_start(turn, ok=False)  # the peer may try; with nobody to try, this node goes on trying
         case Released() | ReleaseFailed():
             _released(turn, event)

@@ -38,13 +38,14 @@ from hblink.core.event import (
     Released,
     ReleaseFailed,
     ServiceCarrierChanged,
+    ServiceLost,
     ShutdownRequested,
     StandbyRequested,
     SwitchoverRequested,
 )
 from hblink.core.state import advertise
 from hblink.core.value import MS, SECOND, Advert, Grant, Guarantee, Holder, Memory, Power, Reason, Role
-from tests.unit.one import ALPHA, BETA, Node, active_alpha, count, fencing_beta, only, read_off, standby_beta
+from tests.unit.one import ALPHA, BETA, STANDBY, Node, active_alpha, count, fencing_beta, only, read_off, standby_beta
 
 READY = Advert(Role.STANDBY, 2)
 ACTIVE = Advert(Role.ACTIVE, 2)
@@ -523,3 +524,89 @@ def test_links_that_open_again_end_the_refusal() -> None:
     node = serve(active_alpha(), 3 * SECOND).tell(FenceReadinessChanged(True)).tell(LinkClosed(0)).tell(LinkOpened(0))
     node.tell(DrillRequested(4))
     assert count(node, PowerOff) == 1
+
+
+# What a person does in the middle of something
+
+
+def test_an_off_that_was_not_accepted_is_not_sent_again_without_service_carrier() -> None:
+    node = fencing_beta()
+    assert node.state.attempt is not None
+    assert node.state.attempt.op_id is not None
+    node.tell(PowerCommanded(node.state.attempt.op_id, accepted=False)).tell(ServiceCarrierChanged(False))
+    node.wait(60 * SECOND)
+    assert (node.state.role, node.state.reason) == (Role.BLOCKED, Reason.NO_SERVICE_CARRIER)
+    assert count(node, PowerOff) == 1
+
+
+def test_an_order_that_lapses_is_acted_on_in_the_same_step() -> None:
+    settings = replace(ALPHA, handover_ns=16 * SECOND, links=1)
+    node = Node(settings).wait(100 * MS).hear(STANDBY)
+    node.tell(Activated(only(node, Activate).op_id)).hear(READY)
+    node.tell(StandbyRequested(1))
+    node.tell(Released(only(node, Release).op_id))
+    node.hear(Advert(Role.STANDBY, node.state.epoch)).wait(600 * SECOND)
+    assert count(node, PowerOff) >= 1, "the peer died in the middle, and the order is void"
+
+
+def test_a_daemon_that_is_asked_to_end_finishes_its_drill_first() -> None:
+    node = drilling_alpha()
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True)).tell(ShutdownRequested())
+    assert node.state.role is Role.ACTIVE
+    for _ in range(2):
+        node.tell(PowerRead(drill_op(node), Power.OFF))
+        if count(node, PowerOn):
+            break
+        node.wait(ALPHA.off_interval_ns)
+    assert count(node, Exit) == 0
+    node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True))
+    node.tell(Released(only(node, Release).op_id))
+    assert count(node, Exit) == 1
+
+
+def test_a_daemon_does_not_end_while_it_switches_its_peer_on() -> None:
+    node = take_over(fencing_beta())
+    node.tell(Activated(only(node, Activate).op_id))
+    assert node.state.power_on_op is not None
+    node.tell(ShutdownRequested())
+    node.tell(Released(only(node, Release).op_id)).wait(3 * SECOND)
+    assert count(node, Exit) == 0
+    assert node.state.power_on_op is not None
+    node.tell(PowerCommanded(node.state.power_on_op, accepted=True))
+    assert count(node, Exit) == 1
+
+
+def test_readings_of_a_drill_do_not_count_while_the_peer_is_heard() -> None:
+    node = drilling_alpha()
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    for _ in range(10):
+        node.tell(PowerRead(drill_op(node), Power.OFF)).hear(READY).wait(ALPHA.off_interval_ns)
+    assert count(node, PowerOn) == 0
+
+
+def test_a_service_that_is_lost_in_maintenance_stays_where_it_is() -> None:
+    node = serve(active_alpha(), SECOND)
+    node.tell(MaintenanceRequested(1, on=True)).hear(READY).tell(ServiceLost())
+    assert node.state.role is Role.ACTIVE
+
+
+def test_a_standby_that_is_not_done_yet_is_not_remembered() -> None:
+    node = serve(active_alpha(), SECOND)
+    node.tell(StandbyRequested(7))
+    assert not node.state.remembered.standby
+    node.tell(Released(only(node, Release).op_id)).wait(100 * MS).hear(Advert(Role.ACTIVE, 3))
+    assert node.state.remembered.standby
+
+
+def test_a_node_that_cannot_stop_does_not_escape_its_reset_by_ending() -> None:
+    node = active_alpha()
+    node.settings = replace(ALPHA, self_reset_ns=20 * SECOND)
+    serve(node, SECOND)
+    node.tell(SwitchoverRequested(1))
+    node.tell(ReleaseFailed(only(node, Release).op_id)).tell(ShutdownRequested())
+    for _ in range(25):
+        node.wait(SECOND)
+        if node.state.service_op is not None:
+            node.tell(ReleaseFailed(node.state.service_op))
+        assert count(node, Exit) <= count(node, ResetSelf)
+    assert (count(node, ResetSelf), count(node, Exit)) == (1, 1)
