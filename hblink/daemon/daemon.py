@@ -87,7 +87,7 @@ class Daemon:
         self.timeliness: dict[str, object] = {}
         self._sleep = SleepMeter()
         self.memory = memory
-        self._writer_error = ""
+        self._writer_errors: tuple[str, ...] = ()
         self._journal = journal
         self._flight = flight
         self._on_ready = on_ready
@@ -206,9 +206,11 @@ class Daemon:
 
     def _check_writer(self) -> None:
         """Say what the writer thread could not write, each failure once: a full disk must not fill the log too."""
-        if self.memory.writer.last_error != self._writer_error:
-            self._writer_error = self.memory.writer.last_error
-            self.log(Priority.ERROR, f"cannot be written: {self._writer_error}", self.loop.now())
+        errors = self.memory.writer.errors
+        for error in errors:
+            if error not in self._writer_errors:
+                self.log(Priority.ERROR, f"cannot be written: {error}", self.loop.now())
+        self._writer_errors = errors
 
     # Into the decision
 
@@ -249,6 +251,7 @@ class Daemon:
         for effect in effects:
             carry_out(self, effect, now)
         self.service.follow(after)
+        self.peer.follow(before, after, now)
         self._schedule_wake(now)
 
     def _schedule_wake(self, now: int) -> None:

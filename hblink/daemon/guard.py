@@ -65,12 +65,14 @@ class Guard:
         self._schedule(now)
 
     def close(self) -> None:
-        """End a clean stop: nothing runs here, so nothing has to be reset. With `nowayout` the machine resets."""
+        """Stop the timer after a clean stop, when nothing has to be reset. With `nowayout` the machine resets."""
         if self._timer is not None:
             self._timer.cancel()
         if self._watchdog is None:
             return
-        if not self._watchdog.disarm():
+        if self._state().role is Role.HALTED:
+            self._watchdog.abandon()  # something may still run here: the reset is wanted
+        elif not self._watchdog.disarm():
             now = self._context.loop.now()
             self._log(Priority.CRITICAL, "the watchdog cannot be stopped (nowayout): this machine will reset", now)
         self._watchdog = None

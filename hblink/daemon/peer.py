@@ -10,6 +10,7 @@ from enum import Enum, unique
 
 from hblink.advert import DIAG_ENDING
 from hblink.config import SECTIONS
+from hblink.core.state import State
 from hblink.core.value import SECOND
 from hblink.daemon.context import Context
 from hblink.daemon.journal import Kind, Priority
@@ -35,7 +36,7 @@ class PeerState(Enum):
 
 
 class PeerWatch:
-    """Look at the peer's session once a second; `fresh(now)` says whether it is heard."""
+    """Look at the peer's session once a second, and when it is new; `fresh(now)` says whether it is heard."""
 
     def __init__(self, context: Context, session: Session, notices: Notices, fresh: Callable[[int], bool]) -> None:
         self._context = context
@@ -55,6 +56,11 @@ class PeerWatch:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def follow(self, before: State, after: State, now: int) -> None:
+        """Take note of a session as soon as it has told its kernel boot: it may not live until the next look."""
+        if before.peer.boot != after.peer.boot and (report := self._session.peer_report()) is not None:
+            self._notice_session(report, now)
 
     def state(self, now: int) -> PeerState:
         """What is going on over there."""

@@ -57,7 +57,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "causes": [cause.document() for cause in causes(daemon, now)],
         "operator": f"hblink fence confirm {peer_name}" if blocked else None,
         "confirm_hint": confirm_hint(state, peer_name) if blocked else None,
-        "memory": daemon.memory.complaint or daemon.memory.writer.last_error or None,
+        "memory": "; ".join(filter(None, (daemon.memory.complaint, *daemon.memory.writer.errors))) or None,
         "stalls": daemon.account.stalls,
         "timeliness": daemon.timeliness,
         "lateness_ms": {

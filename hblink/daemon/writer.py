@@ -16,15 +16,20 @@ QUEUE_LIMIT = 4096
 
 
 class Writer:
-    """Run small writing jobs in order on one thread; `dropped` and `failed` count them; `last_error` is the last."""
+    """Run small writing jobs in order on one thread; `dropped` and `failed` count them; `errors` says what fails."""
 
     def __init__(self) -> None:
         self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue(QUEUE_LIMIT)
         self.dropped = 0
         self.failed = 0
-        self.last_error = ""
+        self._errors: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="hblink-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Each file whose last writing failed, and why."""
+        return tuple(self._errors.copy().values())  # copied in one step, as the thread goes on
 
     @property
     def thread_id(self) -> int:
@@ -59,7 +64,9 @@ class Writer:
                 job()
             except OSError as error:
                 self.failed += 1
-                self.last_error = f"{name}: {error.strerror}"
+                self._errors[name] = f"{name}: {error.strerror}"
+            else:
+                self._errors.pop(name, None)
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hblink.config import ConfigError, parse
+from hblink.core.event import Event, GuardChanged
+from hblink.core.state import initial
+from hblink.core.value import Role, Settings
+from hblink.daemon.context import Context
+from hblink.daemon.guard import Guard
 from hblink.guard.reset import reset_machine
 from hblink.guard.watchdog import (
     WDIOC_GETSUPPORT,
@@ -19,6 +25,7 @@ from hblink.guard.watchdog import (
     Watchdog,
     WatchdogError,
 )
+from hblink.loop import Loop
 from tests.unit.sample import GOOD
 
 SECOND = 1_000_000_000
@@ -156,3 +163,68 @@ def test_a_guard_that_cannot_be_is_named(tmp_path: Path, text: str, path: str) -
     with pytest.raises(ConfigError) as caught:
         parse(f"{GOOD}\n[guard]\n{text}\n", tmp_path)
     assert path in {problem.path for problem in caught.value.problems}
+
+
+# When it is petted
+
+
+class Board:
+    """A guard at work on a loop of its own, with the driver's side of its watchdog and the log that it writes."""
+
+    def __init__(self, device: Path) -> None:
+        self.loop = Loop()
+        self.driver = Driver()
+        self.events: list[Event] = []
+        self.lines: list[str] = []
+        self.state = initial(Settings(me=0, preferred=0))
+        text = GOOD + '\n[guard]\nwatchdog = "/dev/watchdog0"\ntimeout_ms = 1000\n'
+        context = Context(self.loop, parse(text, device.parent), 0, self.events.append, self._log)
+        self.guard = Guard(context, lambda: self.state, open_watchdog=lambda _path, ns: arm(device, self.driver, ns))
+
+    def _log(self, _priority: object, message: str, _now: int, _kind: object = None, **_fields: object) -> None:
+        self.lines.append(message)
+
+    def run(self, duration_ns: int) -> None:
+        end = self.loop.now() + duration_ns
+        self.loop.call_at(end, lambda _now: None)
+        while self.loop.now() < end:
+            self.loop.run_once()
+
+    def become(self, role: Role) -> None:
+        self.state = replace(self.state, role=role)
+
+
+def test_it_is_armed_told_and_petted_until_a_stop_fails(device: Path) -> None:
+    board = Board(device)
+    board.guard.start()
+    assert board.events == [GuardChanged(armed=True)]
+    board.run(SECOND)
+    petted = board.driver.pets
+    assert petted >= 1
+    board.become(Role.HALTED)
+    board.run(SECOND)
+    assert board.driver.pets == petted
+    assert "a stop has failed: the watchdog is no longer petted" in board.lines
+    board.guard.close()
+    assert device.read_bytes() == b"", "the reset is wanted, also when the daemon is asked to end"
+
+
+def test_a_clean_end_stops_it(device: Path) -> None:
+    board = Board(device)
+    board.guard.start()
+    board.guard.close()
+    assert device.read_bytes() == b"V"
+
+
+def test_a_device_that_is_busy_is_said_once_and_tried_again(device: Path) -> None:
+    board = Board(device)
+
+    def busy(_path: Path, _timeout_ns: int) -> Watchdog:
+        raise WatchdogError("watchdog_busy", "held by another program")
+
+    board.guard = Guard(board.guard._context, lambda: board.state, open_watchdog=busy)
+    board.guard.start()
+    board.guard.start()
+    assert [line for line in board.lines if "no watchdog" in line] == ["no watchdog: held by another program"]
+    assert board.guard.document()["reason"] == "watchdog_busy"
+    assert board.events == []
