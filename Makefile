@@ -12,7 +12,7 @@ demo: system $(STAMP)
 	$(VENV)/bin/python -m tests.rig.demo
 
 test: system $(STAMP) $(OLDEST_STAMP)
-	$(VENV)/bin/python -m pytest --ignore tests/image
+	$(VENV)/bin/python -m pytest
 
 # The fast half: everything that needs neither root nor namespaces.
 check: $(STAMP)
@@ -27,7 +27,9 @@ deb:
 	images/build-deb dist
 
 wheel: $(STAMP)
+	rm -rf build/lib build/bdist.*  # what an earlier build left would be packed too
 	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build/lib build/bdist.*
 
 # The package installed, judged and purged in a Debian 13 root, and the tests on Debian 13's own libraries (needs root).
 test-image: $(STAMP)

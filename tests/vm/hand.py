@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from tests.rig.process import PYTHON, ROOT
+from tests.rig.process import ROOT
 from tests.rig.setting import NODES
 from tests.vm.pair import LAN, GuestPair, build_image
 
@@ -54,10 +54,10 @@ def main() -> int:
         server = ["tmux", "-L", f"hblink-vm-{os.getpid()}"]
 
         def leave() -> None:
-            subprocess.run([*server, "kill-server"], check=False)
+            subprocess.run([*server, "kill-session"], check=False)
 
         threading.Thread(target=_serve, args=(door, pair, leave), daemon=True).start()
-        client = [*PYTHON, "-m", "tests.vm.console"]
+        client = [sys.executable, "-m", "tests.vm.console"]
         panes = [shlex.join([*client, str(pair.guests[node].console)]) for node in NODES]
         words = [*server, "new-session", panes[0], ";", "split-window", "-v", panes[1], ";"]
         words += ["split-window", "-v", "-l", "8", shlex.join([*client, str(prompt), "--line"]), ";"]

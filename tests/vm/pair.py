@@ -59,7 +59,7 @@ GUARD = '\n[guard]\nwatchdog = "/dev/watchdog0"\ntimeout_ms = 10000\nself_reset_
 # The shipped unit runs `hblink run`; here it also writes down each step, out of the machine.
 _FLIGHT = (
     f"[Service]\nExecStart=\nExecStart=/usr/bin/hblink run --flight /dev/virtio-ports/{FLIGHT_PORT}\n"
-    "Environment=PYTHONUNBUFFERED=1\n"
+    "Environment=PYTHONUNBUFFERED=1\nDeviceAllow=char-virtio-portsdev rw\n"
 )
 
 

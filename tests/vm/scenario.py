@@ -11,7 +11,7 @@ from functools import partial
 
 from tests.rig.guest import Guest
 from tests.rig.setting import NODES
-from tests.vm.pair import LAN, SERIAL_PORT
+from tests.vm.pair import CABLE, LAN, SERIAL_PORT, VIP
 from tests.vm.stage import Stage, other
 
 BOOT_S = 240
@@ -35,6 +35,8 @@ def first_boot(stage: Stage) -> None:
         rules = "/usr/lib/udev/rules.d/*hblink*.rules /etc/udev/rules.d/*hblink*.rules"
         verified = guest.run(f"udevadm verify {rules}")
         assert verified.status == 0, verified.output
+        tested = guest.run("udevadm test /sys/class/tty/ttyS1 2>&1")
+        assert "ID_MM_DEVICE_IGNORE=1" in tested.output, tested.output
         named = guest.run(f"readlink -f {SERIAL_PORT}")
         assert named.output.strip() == "/dev/ttyS1", named.output
         pair.install(node)
@@ -219,12 +221,31 @@ def hung_kernel(stage: Stage) -> None:
     assert stage.status(active)["guard"]["armed"] is True, stage.status(active)["guard"]
     pair.bmcs[active].stop()  # the peer cannot fence it: what resets it is the watchdog
     stage.begin()
-    guest.fire("sysctl -w kernel.sched_rt_runtime_us=-1; exec chrt --fifo 99 sh -c 'while :; do :; done'")
+    guest.fire("echo -1 >/proc/sys/kernel/sched_rt_runtime_us; exec chrt --fifo 99 sh -c 'while :; do :; done'")
     stage.wait(lambda: "WATCHDOG" in guest.events(), 120, f"the watchdog of {active} to bite")
     stage.wait_boot(active)
+    # Its peer wants it fenced until it is heard again; a BMC that came back before that would be used.
+    stage.wait(lambda: stage.hears(other(active)), BOOT_S, f"{active} to be heard again")
     pair.bmcs[active].start()
     new = stage.settle(timeout_s=BOOT_S)
     stage.note("QEMU saw the watchdog's reset")
+    stage.audit([active] if new == active else [active, other(active)])
+
+
+def failing_stop(stage: Stage) -> None:
+    """A stop fails on the active, as another program holds an address, and its BMC is gone: it resets itself."""
+    pair = stage.pair
+    active = stage.settle()
+    guest = pair.guests[active]
+    pair.bmcs[active].stop()  # the peer cannot fence it for that
+    stage.begin()
+    assert guest.run(f"ip address add {VIP} dev {CABLE}").status == 0
+    guest.fire("hblink switchover")
+    stage.wait(lambda: bool({"RESET", "WATCHDOG"} & set(guest.events())), 120, f"{active} to reset itself")
+    stage.wait_boot(active)
+    stage.wait(lambda: stage.hears(other(active)), BOOT_S, f"{active} to be heard again")
+    pair.bmcs[active].start()
+    new = stage.settle(timeout_s=BOOT_S)
     stage.audit([active] if new == active else [active, other(active)])
 
 
@@ -268,6 +289,7 @@ STEPS: list[Callable[[Stage], None]] = [
     links_cut,
     blocked_and_confirmed,
     hung_kernel,
+    failing_stop,
 ]
 # The steps whose gap is the time of a takeover, as the table calls them.
 TAKEOVERS = {

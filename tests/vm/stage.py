@@ -137,6 +137,10 @@ class Stage:
         """Whether the daemon of `node` says that nothing comes in on `link`."""
         return any(each["name"] == link and each["in"] == "down" for each in self.status(node).get("links", []))
 
+    def hears(self, node: str) -> bool:
+        """Whether the daemon of `node` says that something comes in on a link."""
+        return any(each["in"] == "up" for each in self.status(node).get("links", []))
+
     def measure_boot(self, node: str) -> None:
         """Record how long `node` took from power on to READY, loader included."""
         guest = self.pair.guests[node]
@@ -149,7 +153,7 @@ class Stage:
         """Record memory and processor time of both daemons, over `seconds` of ordinary duty."""
         ask = (
             "pid=$(systemctl show --property MainPID --value hblink); cut -d' ' -f14,15 /proc/$pid/stat;"
-            " cut -d' ' -f1 /proc/uptime; sed -n 's/^VmRSS: *\\([0-9]*\\) kB/\\1/p' /proc/$pid/status"
+            " cut -d' ' -f1 /proc/uptime; sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status"
         )
         first = {node: self.pair.guests[node].run(ask).output.split() for node in NODES}
         self.let_pass(seconds)
