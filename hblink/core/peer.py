@@ -13,7 +13,7 @@ from hblink.core.fence import void_readings
 from hblink.core.liveness import is_fresh
 from hblink.core.state import holds_token
 from hblink.core.turn import Turn, become_yielding, drop_check
-from hblink.core.value import EPOCH_MAX, OWNING, Advert, Reason, next_epoch
+from hblink.core.value import EPOCH_MAX, OWNING, Advert, Reason, Role, next_epoch
 
 
 def _authentic(turn: Turn) -> None:
@@ -76,14 +76,23 @@ def _apply(turn: Turn, advert: Advert) -> None:
             turn.set(dual_seen=True)
         elif advert.epoch > state.epoch and advert.epoch < EPOCH_MAX - 1:
             turn.set(epoch=next_epoch(advert.epoch, settings.me))  # S9: from a node that owns nothing
-    elif advert.epoch > state.epoch:
-        turn.set(epoch=advert.epoch)
-        if state.yielded and not holds_token(settings, advert.epoch):
-            turn.set(yielded=False, cleared_at=now)  # the yield was used: there is nothing left to promise
+    else:
+        _learn(turn, advert)
     if turn.state.dual_seen and not conflict:
         turn.set(dual_seen=False)
         if turn.state.role in OWNING:
             turn.emit(Reannounce())  # the loser has let go: the neighbours must hear the winner last
+
+
+def _learn(turn: Turn, advert: Advert) -> None:
+    """Take in the epoch of a peer beside which this node owns nothing, and that it serves."""
+    settings, state, now = turn.settings, turn.state, turn.now
+    if advert.role is Role.ACTIVE:
+        turn.set(offered=False)
+    if advert.epoch > state.epoch:
+        turn.set(epoch=advert.epoch)
+        if state.yielded and not holds_token(settings, advert.epoch):
+            turn.set(yielded=False, cleared_at=now)  # the yield was used: there is nothing left to promise
 
 
 def _judge_boot(turn: Turn, beat: PeerBeat) -> None:

@@ -142,6 +142,8 @@ def _wish_to_yield(turn: Turn) -> Reason | None:
         return Reason.NO_SERVICE_CARRIER
     if advert is not None and advert.want:
         return Reason.SWITCHOVER
+    if state.move_held_until is not None and now < state.move_held_until:
+        return None
     if state.healthier_since is not None and now >= state.healthier_since + settings.health_hold_ns:
         return Reason.PEER_HEALTHIER
     if state.ready_since is not None and now >= state.ready_since + settings.failback_hold_ns:

@@ -102,6 +102,7 @@ def _online(turn: Turn, request: int) -> None:
         _refuse(turn, request, Reason.BUSY)
         return
     turn.set(standby_ordered=False, start_hold_until=None, fences=(), fence_lied=False, check_retry_at=None)
+    turn.set(move_held_until=None)
     turn.emit(Answer(request, ok=True, reason=Reason.NONE))
 
 

@@ -145,6 +145,8 @@ class State:
     health: int | None = None  # per cent of the upstream targets that answer
     healthier_since: int | None = None  # since when the ready peer has been strictly healthier
     ready_since: int | None = None  # since when the preferred peer could have had the service back
+    offered: bool = False  # has given the service up for the peer's sake, and not seen the peer serve since
+    move_held_until: int | None = None  # the peer did not serve what it was offered: nothing is moved to it until then
     holder: Holder = Holder.NONE
     holder_until: int | None = None  # a sighting of a foreign holder counts until then
     guard_armed: bool = False
@@ -225,6 +227,7 @@ def memory_of(state: State) -> Memory:
         maintenance=state.maintenance,
         maintenance_until=state.maintenance_until,
         peer_maintenance=state.peer.maintenance,
+        outstanding_until=state.outstanding_until,
         fences=state.fences,
         fence_lied=state.fence_lied,
     )

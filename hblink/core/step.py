@@ -166,6 +166,7 @@ def _start(turn: Turn, memory: Memory) -> None:
         maintenance=memory.maintenance,
         maintenance_at=now,
         maintenance_until=memory.maintenance_until,
+        outstanding_until=memory.outstanding_until,
         fences=memory.fences,
         fence_lied=memory.fence_lied,
         remembered=memory,
@@ -215,6 +216,8 @@ def _expire(turn: Turn) -> None:
         turn.set(confirmed_until=None)
     if state.holder_until is not None and now >= state.holder_until:
         turn.set(holder=Holder.NONE, holder_until=None)
+    if state.move_held_until is not None and now >= state.move_held_until:
+        turn.set(move_held_until=None)
     if state.maintenance_until is not None and now >= state.maintenance_until:
         end_maintenance(turn)
     if state.fences and now >= state.fences[0] + FENCE_CAP_PERIOD_NS:

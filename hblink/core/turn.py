@@ -128,6 +128,8 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
     drop_check(turn, Reason.NOT_BLOCKED)
     if turn.state.attempt is not None and turn.state.attempt.doubtful:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
+    if turn.state.offered and grant in (Grant.YIELDED, Grant.NOT_TAKEN):
+        turn.set(move_held_until=turn.now + turn.settings.move_hold_ns)  # else it would go to and fro
     op_id = turn.op()
     turn._enter(
         Role.CLAIMING,
@@ -140,6 +142,7 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
         attempt=None,
         confirmed_until=None,
         check_retry_at=None,
+        offered=False,
         service_op=op_id,
     )
     turn.emit(Activate(op_id))
@@ -167,6 +170,7 @@ def become_yielding(turn: Turn, reason: Reason) -> None:
         service_op=op_id,
         grant=grant,
         unleased=False,
+        offered=reason in (Reason.FAILBACK, Reason.PEER_HEALTHIER),
         healthier_since=None,
         ready_since=None,
     )

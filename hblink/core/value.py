@@ -213,6 +213,9 @@ class Settings:
     auto_failback: bool = False  # the preferred node gets the service back once it has been ready for a while
     failback_hold_ns: int = 60 * SECOND
     health_hold_ns: int = 3 * SECOND  # how long the peer must have been strictly healthier
+    move_hold_ns: int = (
+        3600 * SECOND
+    )  # how long nothing is moved to a peer that was given the service and did not serve
     holder_ttl_ns: int = 1500 * MS  # how long a sighting of a foreign holder counts
     fence_cap: int = 0  # S15: fences of a powered-on peer within an hour; 0: no cap
     self_reset_ns: int | None = None  # S8: how long a stop may have failed before the node resets itself
@@ -260,6 +263,7 @@ class Memory:
     maintenance: bool = False
     maintenance_until: int | None = None
     peer_maintenance: bool = False
+    outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
     fences: tuple[int, ...] = ()
     fence_lied: bool = False
 

@@ -37,6 +37,7 @@ def _deadlines(settings: Settings, state: State, now: int) -> Iterator[int]:
     yield from _optional(
         state.confirmed_until,
         state.holder_until,
+        state.move_held_until,
         state.maintenance_until,
         state.outstanding_until,
         state.start_hold_until,

@@ -58,6 +58,7 @@ class MemoryFile:
             "maintenance": memory.maintenance,
             "maintenance_until": memory.maintenance_until,
             "peer_maintenance": memory.peer_maintenance,
+            "outstanding_until": memory.outstanding_until,
             "fences": memory.fences,
             "fence_lied": memory.fence_lied,
         }
@@ -95,6 +96,7 @@ class MemoryFile:
             if document["boot_id"] != self._boot_id:
                 return Memory()  # of an earlier kernel boot: nothing of it holds
             at, until = document["last_authentic_at"], document["maintenance_until"]
+            outstanding = document["outstanding_until"]
             return Memory(
                 epoch=_epoch(document["epoch"]),
                 ran=bool(document["ran"]),
@@ -105,6 +107,7 @@ class MemoryFile:
                 maintenance=bool(document["maintenance"]),
                 maintenance_until=None if until is None else int(until),
                 peer_maintenance=bool(document["peer_maintenance"]),
+                outstanding_until=None if outstanding is None else int(outstanding),
                 fences=tuple(int(instant) for instant in document["fences"]),
                 fence_lied=bool(document["fence_lied"]),
             )

@@ -259,6 +259,31 @@ def test_failback_waits_until_the_preferred_node_has_been_ready_for_the_hold_dow
     assert (node.state.role, node.state.reason) == (Role.YIELDING, Reason.FAILBACK)
 
 
+def test_a_preferred_node_that_cannot_serve_is_not_tried_again_for_an_hour() -> None:
+    ready = Advert(Role.STANDBY, 3)
+    node = serve(failback_beta(), BETA.failback_hold_ns + SECOND, ready)
+    assert node.state.reason is Reason.FAILBACK
+    node.tell(Released(next(effect for effect in reversed(node.all) if isinstance(effect, Release)).op_id))
+    serve(node, SECOND, Advert(Role.CLAIMING, 4))
+    serve(node, 200 * MS, Advert(Role.STANDBY, 4, yielded=True, able=False))
+    node.tell(Activated(next(effect for effect in reversed(node.all) if isinstance(effect, Activate)).op_id))
+    assert node.state.claimed_by is Grant.YIELDED
+    began_at = node.now
+    while node.state.role is Role.ACTIVE and node.now < began_at + 7200 * SECOND:
+        serve(node, SECOND, Advert(Role.STANDBY, 5))
+    assert 3590 * SECOND < node.now - began_at < 3610 * SECOND
+    assert (node.state.role, node.state.reason) == (Role.YIELDING, Reason.FAILBACK)
+
+
+def test_a_preferred_node_that_served_may_have_it_again() -> None:
+    node = serve(failback_beta(), BETA.failback_hold_ns + SECOND, Advert(Role.STANDBY, 3))
+    node.tell(Released(next(effect for effect in reversed(node.all) if isinstance(effect, Release)).op_id))
+    serve(node, SECOND, Advert(Role.ACTIVE, 4))
+    serve(node, 200 * MS, Advert(Role.STANDBY, 4, yielded=True))
+    assert node.state.claimed_by is Grant.YIELDED
+    assert node.state.move_held_until is None
+
+
 def test_no_failback_to_a_node_that_is_less_healthy() -> None:
     node = failback_beta().tell(HealthMeasured(100))
     serve(node, 3 * BETA.failback_hold_ns, Advert(Role.STANDBY, 3, health=50))
@@ -527,6 +552,16 @@ def test_links_that_open_again_end_the_refusal() -> None:
 
 
 # What a person does in the middle of something
+
+
+def test_an_off_of_unknown_outcome_is_remembered_over_a_restart_of_the_daemon() -> None:
+    node = drilling_alpha()
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=False))
+    assert node.state.remembered.outstanding_until is not None
+    again = Node(ALPHA, replace(node.state.remembered, outstanding_until=150 * SECOND)).wait(100 * MS)
+    again.hear(Advert(Role.STANDBY, again.state.epoch))
+    again.tell(Activated(only(again, Activate).op_id)).hear(Advert(Role.STANDBY, again.state.epoch))
+    assert answer(again, SwitchoverRequested(5)) == (False, Reason.FENCE_OUTSTANDING)
 
 
 def test_an_off_that_was_not_accepted_is_not_sent_again_without_service_carrier() -> None:

@@ -79,6 +79,7 @@ class Family:
             auto_failback=self.auto_failback,
             failback_hold_ns=ticks(2),
             health_hold_ns=ticks(1),
+            move_hold_ns=ticks(3),
             holder_ttl_ns=ticks(2),
             fence_cap=self.fence_cap,
             self_reset_ns=ticks(1) if self.self_reset else None,

@@ -18,13 +18,13 @@ from hblink.sim.explorer.joint import CLEARED_AT, FIRST_OP, POWER_ON_OP, POWER_O
 DEADLINES: dict[str, tuple[str, ...]] = {
     "State": (
         "listen_until", "check_retry_at", "confirmed_until", "outstanding_until", "power_on_at", "stop_retry_at",
-        "start_hold_until", "want_until", "stop_by", "holder_until", "maintenance_until",
+        "start_hold_until", "want_until", "stop_by", "holder_until", "maintenance_until", "move_held_until",
     ),
     "Attempt": ("deadline_at", "act_at"),
     "Check": ("act_at",),
     "Request": ("deadline_at",),
     "Drill": ("deadline_at", "act_at"),
-    "Memory": ("maintenance_until",),
+    "Memory": ("maintenance_until", "outstanding_until"),
 }  # fmt: skip
 # Instants that have passed.
 PAST: dict[str, tuple[str, ...]] = {
