@@ -611,12 +611,18 @@ def test_a_daemon_does_not_end_while_it_switches_its_peer_on() -> None:
     assert count(node, Exit) == 1
 
 
-def test_readings_of_a_drill_do_not_count_while_the_peer_is_heard() -> None:
-    node = drilling_alpha()
+def test_a_drill_on_a_device_that_says_off_of_a_peer_that_is_heard_is_not_done() -> None:
+    node = serve(active_alpha(), 3 * SECOND, boot=11)
+    node.tell(FenceReadinessChanged(True)).tell(DrillRequested(4))
     node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
-    for _ in range(10):
-        node.tell(PowerRead(drill_op(node), Power.OFF)).hear(READY).wait(ALPHA.off_interval_ns)
-    assert count(node, PowerOn) == 0
+    while not count(node, PowerOn):
+        node.tell(PowerRead(drill_op(node), Power.OFF))
+        if not count(node, PowerOn):
+            serve(node, ALPHA.off_interval_ns, boot=11)
+    on = only(node, PowerOn).op_id
+    serve(node, SECOND, boot=11)
+    assert answer(node, PowerCommanded(on, accepted=True)) == (False, Reason.FENCE_LIED)
+    assert node.state.fence_lied
 
 
 def test_a_service_that_is_lost_in_maintenance_stays_where_it_is() -> None:
