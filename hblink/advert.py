@@ -35,8 +35,11 @@ def health_of(advert: Advert) -> int:
     return advert.health if advert.able else 0
 
 
-def advert_of(frame: Frame) -> Advert:
-    """Return what `frame` says of its sender; 0 health is a node that is not able."""
+def advert_of(frame: Frame, promise_ns: int | None = None) -> Advert:
+    """Return what `frame` says of its sender; 0 health is a node that is not able.
+
+    `promise_ns` is what its session has promised; it stands while the watchdog is said to be armed.
+    """
     flags = frame.flags
     return Advert(
         role=Role[frame.role.name],
@@ -51,4 +54,5 @@ def advert_of(frame: Frame) -> Advert:
         run_ever=Flag.RUN_EVER in flags,
         dual_seen=Flag.DUAL_SEEN in flags,
         watchdog_armed=Flag.WATCHDOG_ARMED in flags,
+        promise_ns=promise_ns if Flag.WATCHDOG_ARMED in flags else None,
     )

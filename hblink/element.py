@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hblink_wire import Tlv, TlvType
-from hblink_wire.tlv import SERVICE_MACS_MAX, pack
+from hblink_wire.tlv import PROMISE_BYTES, SERVICE_MACS_MAX, pack
+
+from hblink.core.value import MS
 
 
 class Elements:
@@ -24,6 +26,7 @@ class Elements:
         self._config = [Tlv(TlvType.CONFIG_DIGEST, config_digest)]
         self._software_version = Tlv(TlvType.SOFTWARE_VERSION, software_version.encode("ascii"))
         self._service_macs: Tlv | None = None
+        self._promise: Tlv | None = None
         self._turn = 0
         pack((self.boot_id, self._software_version, *self._config))
 
@@ -40,11 +43,17 @@ class Elements:
         known = sorted(macs)[:SERVICE_MACS_MAX]
         self._service_macs = Tlv(TlvType.SERVICE_MACS, b"".join(known)) if known else None
 
+    def set_promise(self, promise_ns: int | None) -> None:
+        """Say after what time this node's service ends by itself (SAFETY S2e), rounded up to ms; None: it does not."""
+        ms = None if promise_ns is None else -(-promise_ns // MS)
+        self._promise = None if ms is None else Tlv(TlvType.STOP_PROMISE, ms.to_bytes(PROMISE_BYTES, "big"))
+
     def next(self, key_ids: Iterable[int]) -> Tlv:
         """Return the element whose turn it is; `key_ids` are those that this node accepts."""
         digest, *sections = self._config
         # The second comes first: what may keep this node's peer from a wrong takeover.
         macs = [] if self._service_macs is None else [self._service_macs]
-        turns = [digest, *macs, *sections, self._software_version, Tlv(TlvType.KEY_IDS, bytes(key_ids))]
+        promise = [] if self._promise is None else [self._promise]
+        turns = [digest, *macs, *promise, *sections, self._software_version, Tlv(TlvType.KEY_IDS, bytes(key_ids))]
         self._turn = (self._turn + 1) % len(turns)
         return turns[self._turn]

@@ -126,6 +126,7 @@ class Speaker:
     service_macs: frozenset[bytes] = frozenset()
     config_sections: Mapping[int, bytes] = field(default_factory=dict)
     diag: int = 0
+    promise_ns: int | None = None
 
     def refusal(self, link: int, frame: Frame, age_max_ms: int) -> Rejected | None:
         """Judge R4 and R5; changes nothing.
@@ -164,6 +165,8 @@ class Speaker:
         if (sections := frame.tlv(TlvType.CONFIG_SECTIONS)) is not None:
             entries = (sections[at : at + SECTION_BYTES] for at in range(0, len(sections), SECTION_BYTES))
             self.config_sections = {entry[0]: entry[1:] for entry in entries}
+        if (promise := frame.tlv(TlvType.STOP_PROMISE)) is not None:
+            self.promise_ns = int.from_bytes(promise, "big") * MS
         if (macs := frame.tlv(TlvType.SERVICE_MACS)) is not None:
             self.service_macs = frozenset(macs[at : at + MAC_BYTES] for at in range(0, len(macs), MAC_BYTES))
 

@@ -1,7 +1,7 @@
 """What only the appliance itself can tell of a configuration: files beside it, interfaces, ports, kernel settings.
 
 It looks and never changes anything: no port is opened, no packet sent, no BMC asked. `check` on a build machine does
-without it.
+without it, but for the one question that the daemon asks at its end.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,25 @@ from hblink.config.secret import judge_fence_secrets, load_keyring, node_index
 from hblink.links.console import console_use
 from hblink.process import PATH
 
+SYSTEMCTL_S = 2.0
 SLEEP_TARGETS = ("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target")
 UNIT_DIRECTORIES = ("etc/systemd/system", "run/systemd/system")
+
+
+def is_shutting_down() -> bool:
+    """Whether systemd is taking this machine down (systemctl(1), is-system-running); False where it is not asked."""
+    try:
+        asked = subprocess.run(
+            ("systemctl", "is-system-running"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SYSTEMCTL_S,
+            check=False,
+            env={"PATH": PATH},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.stdout.strip() == b"stopping"
 
 
 def judge_host(config: Config, directory: Path, hostname: str, root: Path = Path("/")) -> Findings:

@@ -97,6 +97,7 @@ class PeerReport:
     service_macs: frozenset[bytes]  # of its interfaces that carry the virtual addresses
     config_sections: Mapping[int, bytes] = field(default_factory=dict)  # digests of its configuration's parts
     diag: int = 0  # hblink.advert
+    promise_ns: int | None = None  # S2e
 
 
 class Session:
@@ -230,7 +231,7 @@ class Session:
         applied = newest and is_up and frame.is_understood
         beat = PeerBeat(
             link=link,
-            advert=advert_of(frame) if applied else None,
+            advert=advert_of(frame, speaker.promise_ns) if applied else None,
             echo_sent_at=echoed.at,
             newest=newest,
             adopted=adopted,
@@ -263,6 +264,7 @@ class Session:
         `advert` is of the state that every event so far has passed into; `carrier` has bit i set if link i has carrier.
         """
         with_boot_id = not self._boot_id_arrived
+        self.elements.set_promise(advert.promise_ns)
         tlvs = (self.elements.boot_id if with_boot_id else self.elements.next(self.keyring.ids),)
         seq = self._emissions.add(now, with_boot_id)
         self._spoken = True
@@ -378,6 +380,7 @@ class Session:
             peer.service_macs,
             peer.config_sections,
             peer.diag,
+            peer.promise_ns,
         )
 
 

@@ -16,6 +16,7 @@ VERSION_MAX = 32
 MAC_BYTES = 6
 SECTION_BYTES = 5  # its number, and 4 bytes of its digest
 SECTIONS_MAX = 8
+PROMISE_BYTES = 4
 SERVICE_MACS_MAX = 8  # one element of a frame that a slow line must carry
 
 
@@ -29,6 +30,7 @@ class TlvType(IntEnum):
     KEY_IDS = 4  # the key ids that the sender accepts, ascending
     SERVICE_MACS = 5  # 1 to 8 Ethernet addresses of 6 bytes, of the interfaces that carry the sender's addresses
     CONFIG_SECTIONS = 6  # 1 to 8 times: number of a section, ascending, and 4 bytes of its digest
+    STOP_PROMISE = 7  # 4 bytes, ms, not 0: its service has ended so long after the last frame that was heard of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _is_well_formed(tlv: Tlv) -> bool:
             count, rest = divmod(len(value), SECTION_BYTES)
             ascending = all(a < b for a, b in itertools.pairwise(value[::SECTION_BYTES]))
             return rest == 0 and 1 <= count <= SECTIONS_MAX and ascending
+        case TlvType.STOP_PROMISE:
+            return len(value) == PROMISE_BYTES and any(value)
         case TlvType.SERVICE_MACS:
             count, rest = divmod(len(value), MAC_BYTES)
             return rest == 0 and 1 <= count <= SERVICE_MACS_MAX

@@ -38,11 +38,13 @@ REASON_NEXT = {
     "failback": "hblink status --watch",
     "peer_healthier": "ping the gateway; check the service network of {me}",
     "stall": "hblink events -n 40; what kept this machine? journalctl -k",
+    "lease_ended": "reconnect a link; hblink fence status",
     "dual_active": "hblink events -n 40",
     "stop_failed": "hblink events -n 40; ip address; take the address away by hand",
     "peer_silent": "hblink status --watch",
     "peer_stop_failed": "on {peer}: hblink why",
     "start_alone": "hblink status --watch",
+    "start_by_fence": "hblink events -f",
     "not_active": "on {peer}: hblink status",
     "peer_not_ready": "on {peer}: hblink why",
     "peer_heard": "hblink status",
@@ -87,6 +89,7 @@ ALARM_NEXT = {
     "address_conflict": "find that machine by its address in: hblink events -n 40",
     "no_service_carrier": "ip -brief link; plug in the cable, check the switch",
     "start_failed": "hblink events -n 40; mend it, then: hblink online",
+    "no_promise": "hblink events -n 40 names the error; hblink check --host",
 }
 
 FENCE_NEXT = {

@@ -31,11 +31,13 @@ REASON = {
     "failback": "the preferred node is ready for the service again",
     "peer_healthier": "the peer reaches more of the upstream targets",
     "stall": "this node was paused for too long",
+    "lease_ended": "heard nothing for as long as its lease lasts, and could not read the peer OFF",
     "dual_active": "both nodes were active",
     "stop_failed": "the service could not be stopped",
     "peer_silent": "nothing was heard of the peer",
     "peer_stop_failed": "the peer could not stop its service",
     "start_alone": "starting without a peer",
+    "start_by_fence": "starting without a peer, by a fence, as the configuration allows it",
     "not_active": "this node does not own the service",
     "peer_not_ready": "the peer is not ready to take the service",
     "peer_heard": "the peer was heard a moment ago: it is not dead",
@@ -69,6 +71,7 @@ ALARM = {
     "address_conflict": "another machine answers for a virtual address",
     "no_service_carrier": "no carrier on the service interfaces",
     "start_failed": "the service did not start here",
+    "no_promise": "lease mode without an armed hardware watchdog here",
 }
 
 COMPLAINT = {

@@ -20,6 +20,7 @@ def read_guard(top: Table) -> GuardConfig:
         watchdog=None if device is None else Path(device),
         timeout_ns=table.duration("timeout_ms", 1000, 600_000, 10_000),
         self_reset_ns=table.duration("self_reset_ms", 100, 60_000, 5000) if table.has("self_reset_ms") else None,
+        lease_mode=table.boolean("lease_mode", False),
     )
     table.end()
     if guard.timeout_ns % NS_PER_S:

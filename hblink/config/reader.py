@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hblink.config.document import NS_PER_MS, ConfigError, Findings, Problem, Table
 from hblink.config.fence import judge_ladders, order, read_fence
+from hblink.config.allowance import judge_allowances, read_allowances
 from hblink.config.guard import judge_guard, read_guard
 from hblink.config.relation import is_address, judge, serial_keepalive_ns
 from hblink.config.target import judge_health, read_health
@@ -72,6 +73,7 @@ def _read(top: Table, directory: Path, findings: Findings) -> Config:
     nodes = _read_nodes(top)
     by_name = {name: index for index, name in enumerate(nodes)} if nodes else {}
     chosen = top.has("guarantee")
+    allowances = read_allowances(top, by_name)
     timing = _read_timing(top.table("timing"))
     fences = [read_fence(table, _read_node(table, "node", by_name), directory) for table in top.tables("fence")]
     config = Config(
@@ -83,7 +85,10 @@ def _read(top: Table, directory: Path, findings: Findings) -> Config:
         key_file=directory / top.text("key_file", "hblink.keys"),
         socket_group=top.optional_text("socket_group"),
         alarm_command=_read_alarm_command(top),
-        start_alone=top.choice("start_alone", {"bmc-off": True, "wait": False}, "bmc-off"),
+        profile=allowances.profile,
+        start_alone=allowances.start_alone,
+        power_loss_evidence=allowances.power_loss_evidence,
+        power_loss_wait_ns=allowances.power_loss_wait_ns,
         auto_failback=top.choice("auto_failback", {"on": True, "off": False}, "off"),
         fences_per_hour=top.integer("fences_per_hour", 0, 100, 6),
         guard=read_guard(top),
@@ -100,6 +105,7 @@ def _read(top: Table, directory: Path, findings: Findings) -> Config:
     judge_ladders(config, fences, findings)
     judge_health(config, findings)
     judge_guard(config, findings)
+    judge_allowances(config, findings)
     return config
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, unique
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hblink.config.document import Problem
-from hblink.core.value import MEMORY_GRAIN_NS, MS, SECOND, Guarantee, Settings
+from hblink.core.value import MEMORY_GRAIN_NS, MS, SECOND, Guarantee, Settings, StartAlone
 
 IPMI_PORT = 623
 # Parts of the file by their number on the wire: tables by their names, and everything else.
@@ -22,6 +23,14 @@ PORT = 1694  # UDP; of Linux-HA's well-known 694, and above 1024
 
 # Between an `off` that a level did not accept and the next level's. The fencing room waits longer between two rounds.
 LEVEL_PAUSE_NS = 200 * MS
+
+
+@unique
+class Profile(Enum):
+    """What two owners at the same time would do to the service."""
+
+    SHARED_DISK = "shared-disk"  # destroy what it keeps
+    STATELESS = "stateless"  # disturb its clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,7 @@ class GuardConfig:
     watchdog: Path | None = None
     timeout_ns: int = 10 * SECOND
     self_reset_ns: int | None = None  # how long a stop may have failed before sysrq resets the machine
+    lease_mode: bool = False  # SAFETY S2e: an active that hears nothing stops by itself, so that its peer may go on
 
 
 NO_MACS: tuple[frozenset[bytes], frozenset[bytes]] = (frozenset(), frozenset())
@@ -193,7 +203,10 @@ class Config:
     key_file: Path
     socket_group: str | None
     alarm_command: tuple[str, ...]
-    start_alone: bool
+    profile: Profile | None
+    start_alone: tuple[StartAlone, StartAlone]  # of each node: only one may be allowed to fence
+    power_loss_evidence: bool
+    power_loss_wait_ns: int
     auto_failback: bool  # the preferred node gets the service back once it has been ready for failback_hold_ns
     fences_per_hour: int  # of a peer that was powered on; 0: no cap
     guard: GuardConfig
@@ -232,7 +245,7 @@ def settings_of(config: Config, me: int) -> Settings:
         links=len(config.links),
         has_fence=bool(ladder),
         guarantee=config.guarantee,
-        start_alone=config.start_alone,
+        start_alone=config.start_alone[me],
         deadtime_ns=timing.deadtime_ns,
         warntime_ns=timing.warntime_ns,
         initdead_ns=timing.initdead_ns,
@@ -244,6 +257,9 @@ def settings_of(config: Config, me: int) -> Settings:
         self_reset_ns=config.guard.self_reset_ns,
         slot_skew_ns=timing.half_open_max_ns + 2 * timing.deadtime_ns + slowest_ns + MEMORY_GRAIN_NS,
         lease_ns=timing.lease_ns,
+        lease_mode=config.guard.lease_mode,
+        power_loss_evidence=config.power_loss_evidence,
+        power_loss_wait_ns=config.power_loss_wait_ns,
         handover_ns=timing.handover_ns,
     )
     if config.fences:

@@ -101,9 +101,13 @@ class AddressHolderChanged:
 
 @dataclass(frozen=True, slots=True)
 class GuardChanged:
-    """Whether a hardware watchdog would reset this node if the loop stopped."""
+    """Whether a watchdog would reset this node if the loop stopped.
+
+    `timeout_ns`: after what time, as read back from the driver; None if it is none that can be relied on (softdog).
+    """
 
     armed: bool
+    timeout_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +150,11 @@ class ReleaseFailed:
 
 @dataclass(frozen=True, slots=True)
 class PowerRead:
-    """The answer to ReadPower; every failure is UNKNOWN."""
+    """The answer to ReadPower; every failure is UNKNOWN. `gone`: no device has answered at all."""
 
     op_id: int
     power: Power
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,32 +11,46 @@ from dataclasses import replace
 
 from hblink.core.drill import drill_commanded, drill_read
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
+from hblink.core.evidence import power_loss_at, refute_power_loss
 from hblink.core.liveness import is_silent
 from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, veto
 from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
-from hblink.core.value import Grant, Power, Reason
+from hblink.core.value import OWNING, Grant, Power, Reason, StartAlone
 
 OFFS_NEEDED = 2
 
 
-def on_power_read(turn: Turn, op_id: int, power: Power) -> None:
+def on_power_read(turn: Turn, op_id: int, power: Power, gone: bool) -> None:
     """Take a reading of the peer's power state to the attempt or the check that asked for it."""
     state = turn.state
+    if power is not Power.UNKNOWN:
+        refute_power_loss(turn)
     if state.attempt is not None and state.attempt.op_id == op_id:
         _attempt_read(turn, power)
     elif state.check is not None and state.check.op_id == op_id:
-        if state.check.purpose is CheckPurpose.CONFIRM:
-            _confirm_read(turn, state.check, power)
-        else:
-            _off_read(turn, state.check, power)
+        _check_read(turn, state.check, power, gone)
     else:
         drill_read(turn, op_id, power)
+
+
+def _check_read(turn: Turn, check: Check, power: Power, gone: bool) -> None:
+    match check.purpose:
+        case CheckPurpose.CONFIRM:
+            _confirm_read(turn, check, power)
+        case CheckPurpose.LEASE:
+            _lease_read(turn, check, power)
+        case CheckPurpose.POWER_LOSS:
+            _power_loss_read(turn, gone)
+        case CheckPurpose.START_ALONE | CheckPurpose.CAPPED:
+            _off_read(turn, check, power)
 
 
 def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
     """Take the answer to `off` (of an attempt) or `on` (after a claim)."""
     state = turn.state
     attempt = state.attempt
+    if accepted:
+        refute_power_loss(turn)
     if attempt is not None and attempt.op_id == op_id:
         if attempt.cause is Reason.START_ALONE and not accepted:
             _end_start_alone(turn, Reason.INERT_PEER_UNKNOWN)
@@ -110,7 +124,7 @@ def pursue_attempt(turn: Turn) -> bool:
         become_standby(turn, Reason.MAINTENANCE if in_maintenance(state) else Reason.PEER_HEARD)
         return True
     if now >= attempt.deadline_at:
-        if attempt.cause is Reason.PEER_STOP_FAILED:
+        if attempt.cause in (Reason.PEER_STOP_FAILED, Reason.START_BY_FENCE):
             turn.set(check_retry_at=now + turn.settings.inert_retry_ns)  # no slot times these attempts
         held = claim_veto(state, now) if attempt.offs else veto(state, now)  # what was never OFF was not held
         become_blocked(turn, held or Reason.FENCE_FAILED)
@@ -142,6 +156,14 @@ def begin_check(turn: Turn, purpose: CheckPurpose, request: int | None = None) -
     turn.emit(ReadPower(op_id))
 
 
+def begin_check_in_time(turn: Turn, purpose: CheckPurpose) -> None:
+    """Start to read, unless a reading that led to nothing is too short a while ago."""
+    retry_at = turn.state.check_retry_at
+    if retry_at is None or turn.now >= retry_at:
+        turn.set(check_retry_at=None)
+        begin_check(turn, purpose)
+
+
 def pursue_check(turn: Turn) -> None:
     """Send the second reading of a check when its time has come."""
     check = turn.state.check
@@ -161,8 +183,8 @@ def _cause_is_gone(turn: Turn) -> bool:
         return False
     heard_at = turn.state.peer.authentic_at
     heard = heard_at is not None and heard_at >= attempt.began_at
-    if attempt.cause is Reason.START_ALONE:
-        return heard  # it rests on a peer that is off, and off means that nothing comes
+    if attempt.cause in (Reason.START_ALONE, Reason.START_BY_FENCE):
+        return heard  # the one rests on a peer that is off, the other on one that was never heard
     return heard and not is_silent(turn.settings, turn.state, turn.now)
 
 
@@ -196,7 +218,10 @@ def _end_start_alone(turn: Turn, reason: Reason) -> None:
 def _off_read(turn: Turn, check: Check, power: Power) -> None:
     """S5, S15: ON or unknown ends it before any command was sent; OFF twice is followed by a whole attempt."""
     alone = check.purpose is CheckPurpose.START_ALONE
-    if power is not Power.OFF:
+    if alone and power is Power.ON and _may_start_by_fence(turn):
+        turn.set(orderly=False)  # once
+        become_fencing(turn, Reason.START_BY_FENCE)
+    elif power is not Power.OFF:
         turn.set(check=None)
         _end_start_alone(turn, _inert_reason(power) if alone else Reason.FENCE_CAP)
     elif check.offs + 1 < OFFS_NEEDED:
@@ -205,6 +230,35 @@ def _off_read(turn: Turn, check: Check, power: Power) -> None:
         become_fencing(turn, Reason.START_ALONE if alone else Reason.PEER_SILENT, was_off=True)
     else:
         turn.set(check=None, check_retry_at=turn.now + turn.settings.poll_interval_ns)
+
+
+def _may_start_by_fence(turn: Turn) -> bool:
+    """S5: a configuration may allow it to one named node, and never after that node was itself fenced.
+
+    Only an orderly end of the kernel boot before this one shows that it was not; and a peer of which any frame came in
+    this one is alive.
+    """
+    settings, state = turn.settings, turn.state
+    unheard = not state.heard and state.peer.authentic_at is None
+    allowed = settings.start_alone is StartAlone.FENCE and state.orderly and not fence_is_capped(turn)
+    return allowed and unheard and veto(state, turn.now) is None
+
+
+def _lease_read(turn: Turn, check: Check, power: Power) -> None:
+    """S2e: OFF twice, and this active may go on serving; whatever else it says, it is asked again."""
+    if power is Power.OFF and check.offs + 1 < OFFS_NEEDED:
+        turn.set(check=replace(check, op_id=None, offs=check.offs + 1, act_at=turn.now + turn.settings.off_interval_ns))
+        return
+    off = power is Power.OFF and turn.state.role in OWNING
+    turn.set(check=None, peer_off=off, check_retry_at=None if off else turn.now + turn.settings.poll_interval_ns)
+
+
+def _power_loss_read(turn: Turn, gone: bool) -> None:
+    """S16: what was evidence before the wait is evidence still, and no device answers at this very moment."""
+    turn.set(check=None, check_retry_at=turn.now + turn.settings.inert_retry_ns)
+    evident = gone and power_loss_at(turn.settings, turn.state) is not None
+    if evident and claim_veto(turn.state, turn.now) is None and not in_maintenance(turn.state):
+        become_claiming(turn, Grant.POWER_LOSS)
 
 
 def _confirm_read(turn: Turn, check: Check, power: Power) -> None:

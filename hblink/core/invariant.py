@@ -6,8 +6,8 @@ on what the peer sent (S19): one bad frame must not be able to end both daemons.
 
 from __future__ import annotations
 
-from hblink.core.state import State, holds_token, in_maintenance
-from hblink.core.value import EPOCH_MAX, OWNING, Grant, Reason, Role, Settings, owner
+from hblink.core.state import CheckPurpose, State, holds_token, in_maintenance
+from hblink.core.value import EPOCH_MAX, OWNING, Grant, Reason, Role, Settings, StartAlone, owner
 
 
 class InvariantViolated(AssertionError):  # noqa: N818 - it says what happened
@@ -16,6 +16,15 @@ class InvariantViolated(AssertionError):  # noqa: N818 - it says what happened
 
 # The grants on which a node that has never heard its peer in this boot may run the service (S5, I11).
 _INERT_GRANTS = frozenset({Grant.FENCED, Grant.OPERATOR, Grant.KEPT})
+
+
+_IDLE = frozenset({Role.STANDBY, Role.BLOCKED})
+_CHECKING = {CheckPurpose.LEASE: frozenset({Role.ACTIVE})}
+
+
+def _may_fence_inert(settings: Settings, cause: Reason) -> bool:
+    by_fence = cause is Reason.START_BY_FENCE and settings.start_alone is StartAlone.FENCE
+    return by_fence or cause is Reason.START_ALONE
 
 
 def violation(settings: Settings, state: State) -> str | None:
@@ -34,7 +43,7 @@ def violation(settings: Settings, state: State) -> str | None:
         (state.yielded and not holds_token(settings, state.epoch), "S2: yields what it does not hold"),
         ((state.attempt is not None) != (state.role is Role.FENCING), "an attempt exists exactly in role FENCING"),
         (
-            state.attempt is not None and not state.heard and state.attempt.cause is not Reason.START_ALONE,
+            state.attempt is not None and not state.heard and not _may_fence_inert(settings, state.attempt.cause),
             "I11: an inert node fences",
         ),
         (
@@ -45,8 +54,8 @@ def violation(settings: Settings, state: State) -> str | None:
         (state.unleased and state.role is not Role.ACTIVE, "S18: addresses without a lease that are not served"),
         (state.drill is not None and state.role is not Role.ACTIVE, "I8: a drill by a node that does not serve"),
         (
-            state.check is not None and state.role not in (Role.STANDBY, Role.BLOCKED),
-            "a reading without command belongs to STANDBY and BLOCKED",
+            state.check is not None and state.role not in _CHECKING.get(state.check.purpose, _IDLE),
+            f"a reading without command in role {state.role.value}",
         ),
         (
             state.role in (Role.STARTING, Role.YIELDING, Role.CLAIMING) and state.service_op is None,

@@ -148,6 +148,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
         (AlarmCode.ADDRESS_CONFLICT, _has_address_conflict(state)),
         (AlarmCode.NO_SERVICE_CARRIER, not state.carrier),
         (AlarmCode.START_FAILED, held),
+        (AlarmCode.NO_PROMISE, settings.lease_mode and (state.promise_ns is None or not state.guard_armed)),
     )
     found.update(Alarm(code.value) for code, holds in levels if holds)
     return frozenset(found)

@@ -18,7 +18,7 @@ from hblink.core.value import EPOCH_MAX, OWNING, Advert, Reason, Role, next_epoc
 
 def _authentic(turn: Turn) -> None:
     """Any authentic frame: the peer lives, so nothing that rests on its silence stands any more."""
-    turn.set(grant=None)
+    turn.set(grant=None, peer_off=False)
     void_readings(turn)
     drop_check(turn, Reason.PEER_HEARD)
 
@@ -29,6 +29,7 @@ def take_half_open(turn: Turn) -> None:
     half_open_at = turn.state.peer.half_open_at
     turn.set_peer(
         advert=None,
+        promise_ns=None,
         authentic_at=turn.now,
         half_open_at=turn.now if half_open_at is None else half_open_at,
     )
@@ -43,13 +44,16 @@ def take_beat(turn: Turn, beat: PeerBeat) -> None:
     links[beat.link] = replace(links[beat.link], heard_at=now)
     listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
     turn.set(links=tuple(links), power_on_at=None, listen_until=listen_until)
-    turn.set_peer(fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None)
+    turn.set_peer(
+        fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None, fence_ready=turn.state.fence_ready
+    )
     if anew:
-        turn.set_peer(advert=None, fresh_since=now, hears=0, stop_failed_at=None)
+        turn.set_peer(advert=None, promise_ns=None, fresh_since=now, hears=0, stop_failed_at=None)
     _judge_boot(turn, beat)
     if not beat.newest:
         return
-    turn.set_peer(advert=beat.advert, echo_sent_at=beat.echo_sent_at)
+    promise_ns = None if beat.advert is None else beat.advert.promise_ns
+    turn.set_peer(advert=beat.advert, promise_ns=promise_ns, echo_sent_at=beat.echo_sent_at)
     if beat.hears is not None:
         turn.set_peer(hears=beat.hears)
     if beat.advert is not None:

@@ -6,23 +6,26 @@ why not. It claims only on a grant of SAFETY S2; health, wishes and preference o
 
 from __future__ import annotations
 
+from hblink.core.alone import act_alone, no_device
 from hblink.core.drill import pursue_drill
 from hblink.core.effect import Exit, LeaseService, Release, ResetSelf
-from hblink.core.fence import begin_check, fence_is_capped, pursue_attempt, pursue_check
-from hblink.core.liveness import is_silent, peer_is_ready, slot_start, stop_failed_stands
-from hblink.core.state import CheckPurpose, State, can_fence, claim_veto, holds_token, in_maintenance, veto
+from hblink.core.fence import fence_is_capped, pursue_attempt, pursue_check
+from hblink.core.lease import keep_lease
+from hblink.core.liveness import is_silent, peer_is_ready, stop_failed_stands
+from hblink.core.state import can_fence, claim_veto, holds_token, in_maintenance, veto
 from hblink.core.turn import (
     Turn,
     become_active,
-    become_blocked,
     become_claiming,
     become_fencing,
     become_halted,
     become_standby,
     become_yielding,
+    block,
+    say,
     say_yielded,
 )
-from hblink.core.value import HEALTH_UNKNOWN, OWNING, Grant, Guarantee, Reason, Role
+from hblink.core.value import HEALTH_UNKNOWN, OWNING, PEER_IS_OFF, Grant, Guarantee, Reason, Role
 
 # Reasons for giving the service up after which the peer is told that it may have it (S8).
 _YIELD_REASONS = frozenset(
@@ -36,10 +39,6 @@ _YIELD_REASONS = frozenset(
         Reason.STOP_FAILED,
     }
 )
-
-
-# What `at-least-one` may override (S16): a fence that was tried, or that cannot be.
-_BLOCKED_FOR_WANT_OF_A_FENCE = frozenset({Reason.FENCE_FAILED, Reason.NO_FENCE_DEVICE, Reason.FENCE_LIED})
 
 
 def act(turn: Turn) -> bool:
@@ -91,6 +90,8 @@ def _bound_start(turn: Turn) -> bool:
     if turn.state.stop_by is not None:
         become_yielding(turn, Reason.SHUTTING_DOWN)
         return True
+    if keep_lease(turn):
+        return True
     if turn.now < turn.state.role_at + turn.settings.start_bound_ns:
         return False
     finish_start(turn, ok=False)
@@ -116,9 +117,11 @@ def _act_halted(turn: Turn) -> bool:
 def _act_active(turn: Turn) -> bool:
     """Yield when that is wanted and leaves the service on somebody; never for silence (S4)."""
     pursue_drill(turn)
+    if keep_lease(turn):
+        return True
     ready = peer_is_ready(turn.settings, turn.state, turn.now)
     _compare_with_peer(turn, ready)
-    _keep_lease(turn)
+    _keep_lifetime(turn)
     if turn.state.stop_by is not None:
         if turn.state.drill is not None:
             return False  # bounded; a peer that is being switched off is given nothing, and is switched on again
@@ -169,12 +172,13 @@ def _compare_with_peer(turn: Turn, ready: bool) -> None:
         turn.set(healthier_since=healthier_since, ready_since=ready_since)
 
 
-def _keep_lease(turn: Turn) -> None:
-    """S18: no lease while the pair is in maintenance and the peer is known to know it; a lease in every other case."""
+def _keep_lifetime(turn: Turn) -> None:
+    """S18: addresses have no lifetime while the pair is in maintenance and the peer is known to know it, else one."""
     state = turn.state
     peer = state.peer
     known = peer.maintenance or (peer.advert is not None and peer.echo_sent_at > state.maintenance_at)
-    relies_on_lease = turn.settings.guarantee is Guarantee.AT_LEAST_ONE  # then a lapsed lease is what it waits for
+    # Then a lapsed lease is what the peer waits for, or that nothing outlives the daemon.
+    relies_on_lease = turn.settings.guarantee is Guarantee.AT_LEAST_ONE or turn.settings.lease_mode
     unleased = in_maintenance(state) and (known or state.unleased) and not relies_on_lease
     if unleased != state.unleased:
         turn.set(unleased=unleased)
@@ -204,7 +208,7 @@ def _act_idle(turn: Turn) -> bool:
         return True
     pursue_check(turn)
     if is_silent(settings, turn.state, now):
-        return _act_alone(turn, forbidden)
+        return act_alone(turn, forbidden)
     if stop_failed_stands(settings, turn.state, now):
         return _act_on_stop_failed(turn)
     _explain(turn, forbidden if grant is None else held)
@@ -216,15 +220,15 @@ def _act_on_stop_failed(turn: Turn) -> bool:
     state, now = turn.state, turn.now
     forbidden = veto(state, now)
     if forbidden is not None:
-        return _block(turn, forbidden)
+        return block(turn, forbidden)
     if in_maintenance(state):
-        return _block(turn, Reason.MAINTENANCE)
+        return block(turn, Reason.MAINTENANCE)
     if not can_fence(turn.settings, state):
-        return _block(turn, _no_device(state))
+        return block(turn, no_device(state))
     if fence_is_capped(turn):
-        return _block(turn, Reason.FENCE_CAP)
+        return block(turn, Reason.FENCE_CAP)
     if state.check_retry_at is not None and now < state.check_retry_at:
-        return _block(turn, Reason.FENCE_FAILED)
+        return block(turn, Reason.FENCE_FAILED)
     turn.set(check_retry_at=None)
     become_fencing(turn, Reason.PEER_STOP_FAILED)
     return True
@@ -242,7 +246,8 @@ def _grant(turn: Turn) -> Grant | None:
             return Grant.YIELDED
         if token and not state.yielded and not advert.yielded and state.peer.echo_sent_at > state.cleared_at:
             return Grant.NOT_TAKEN
-    if state.grant is not None and token and not state.yielded and advert is None and is_silent(settings, state, now):
+    kept = state.grant is not None and (not settings.lease_mode or state.grant in PEER_IS_OFF)
+    if kept and token and not state.yielded and advert is None and is_silent(settings, state, now):
         return Grant.KEPT
     return None
 
@@ -261,108 +266,20 @@ def _keep_yield(turn: Turn) -> None:
         say_yielded(turn)
 
 
-def _act_alone(turn: Turn, forbidden: Reason | None) -> bool:
-    """The peer is silent, and no grant is at hand."""
-    settings, state, now = turn.settings, turn.state, turn.now
-    if in_maintenance(state):
-        return _wait_in_maintenance(turn)
-    if state.check is not None:
-        return False
-    if not state.heard:
-        return _act_inert(turn, forbidden)
-    tried = state.role is Role.BLOCKED and state.reason in _BLOCKED_FOR_WANT_OF_A_FENCE
-    if settings.guarantee is Guarantee.AT_LEAST_ONE and tried and claim_veto(state, now) is None:
-        authentic_at = state.peer.authentic_at
-        wait = settings.lease_ns + settings.lease_margin_ns
-        if authentic_at is not None and now >= authentic_at + wait:
-            become_claiming(turn, Grant.WRITTEN_WISH)
-            return True
-    if forbidden is not None:
-        return _block(turn, forbidden)
-    if not can_fence(settings, state):
-        return _block(turn, _no_device(state))
-    if fence_is_capped(turn):
-        return _act_capped(turn)
-    slot_at = slot_start(settings, state, now)
-    if now >= slot_at and state.health == 0 and now < slot_at + settings.deadtime_ns:
-        _say(turn, Reason.UPSTREAM_LOST)  # S6: failing probes delay, within the window of the slot
-        return False
-    if now >= slot_at:
-        become_fencing(turn, Reason.PEER_SILENT)
-        return True
-    if state.reason not in (Reason.FENCE_FAILED, Reason.ADDRESS_HELD):  # which say more, until the next attempt
-        _say(turn, Reason.WAITING_FOR_SLOT)
-    return False
-
-
-def _act_inert(turn: Turn, forbidden: Reason | None) -> bool:
-    """Booted and never heard the peer since: send no command unless its BMC was read OFF twice before (S5)."""
-    state = turn.state
-    if forbidden is not None:
-        return _block(turn, forbidden)
-    if not can_fence(turn.settings, state) or not turn.settings.start_alone:
-        return _block(turn, Reason.INERT)
-    _begin_check_in_time(turn, CheckPurpose.START_ALONE)
-    if state.role is Role.STANDBY:
-        _say(turn, Reason.INERT)
-    return False
-
-
-def _act_capped(turn: Turn) -> bool:
-    """S15: the peer was fenced too often. Only one that reads OFF already may be fenced again; else this is blocked."""
-    blocked = _block(turn, Reason.FENCE_CAP)
-    _begin_check_in_time(turn, CheckPurpose.CAPPED)
-    return blocked
-
-
-def _begin_check_in_time(turn: Turn, purpose: CheckPurpose) -> None:
-    retry_at = turn.state.check_retry_at
-    if retry_at is None or turn.now >= retry_at:
-        turn.set(check_retry_at=None)
-        begin_check(turn, purpose)
-
-
-def _wait_in_maintenance(turn: Turn) -> bool:
-    """S18: the peer may be silent for as long as it likes."""
-    if turn.state.role is Role.BLOCKED:
-        become_standby(turn, Reason.MAINTENANCE)
-        return True
-    _say(turn, Reason.MAINTENANCE)
-    return False
-
-
-def _no_device(state: State) -> Reason:
-    return Reason.FENCE_LIED if state.fence_lied else Reason.NO_FENCE_DEVICE
-
-
-def _block(turn: Turn, reason: Reason) -> bool:
-    """Become BLOCKED, or stay so for another reason; a failed fence stays the reason until the next attempt."""
-    state = turn.state
-    if state.role is Role.BLOCKED and state.reason is reason:
-        return False
-    become_blocked(turn, reason)
-    return True
-
-
 def _explain(turn: Turn, forbidden: Reason | None) -> None:
     """Keep the reason true of why this node runs nothing."""
     state = turn.state
     advert = state.peer.advert
     if forbidden is not None:
-        _say(turn, forbidden)
+        say(turn, forbidden)
     elif advert is not None and advert.role in OWNING:
-        _say(turn, Reason.PEER_ACTIVE)
+        say(turn, Reason.PEER_ACTIVE)
     elif state.yielded:
-        _say(turn, Reason.YIELDED)
+        say(turn, Reason.YIELDED)
     elif turn.now < state.listen_until and advert is None:
-        _say(turn, Reason.LISTENING)
+        say(turn, Reason.LISTENING)
     else:
-        _say(turn, Reason.WAITING_FOR_PEER)
-
-
-def _say(turn: Turn, reason: Reason) -> None:
-    if turn.state.reason is not reason:
-        turn.set(reason=reason)
+        say(turn, Reason.WAITING_FOR_PEER)
 
 
 def _leave(turn: Turn) -> None:

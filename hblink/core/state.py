@@ -42,6 +42,8 @@ class PeerView:
     hears: int = 0  # bit i: the peer accepts me on link i
     stop_failed_at: int | None = None  # since when it has been saying STOP_FAILED
     maintenance: bool = False  # S18: what the last applied frame said; silence does not end it
+    promise_ns: int | None = None  # S2e: what the last applied frame promised, if nothing else came since
+    fence_ready: bool = False  # whether its fence device was fit when the last fresh frame came
     boot: int | None = None  # its kernel boot id, once it has told it
 
 
@@ -78,6 +80,8 @@ class CheckPurpose(Enum):
     START_ALONE = "start_alone"  # S5
     CAPPED = "capped"  # S15: a peer that reads OFF may be fenced all the same
     CONFIRM = "confirm"  # S16
+    LEASE = "lease"  # S2e: an active may go on serving beside a peer that is off
+    POWER_LOSS = "power_loss"  # S16: that no device answers is seen in the step that claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,9 @@ class State:
     holder: Holder = Holder.NONE
     holder_until: int | None = None  # a sighting of a foreign holder counts until then
     guard_armed: bool = False
+    promise_ns: int | None = None  # S2e: what this node has promised in this life; it stands whatever the guard does
+    peer_off: bool = False  # S2e: the peer was read OFF twice since it was last heard
+    orderly: bool = False  # S5: may still start by a fence
     fence_ready: bool = False
     start_hold_until: int | None = None
     request: Request | None = None
@@ -232,6 +239,7 @@ def memory_of(state: State) -> Memory:
         outstanding_until=state.outstanding_until,
         fences=state.fences,
         fence_lied=state.fence_lied,
+        orderly=state.orderly,
     )
 
 
@@ -252,4 +260,5 @@ def advertise(state: State, now: int) -> Advert | None:
         run_ever=state.ran,
         dual_seen=state.dual_seen,
         watchdog_armed=state.guard_armed,
+        promise_ns=state.promise_ns if state.guard_armed else None,
     )

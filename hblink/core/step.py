@@ -42,6 +42,7 @@ from hblink.core.event import (
 )
 from hblink.core.fence import on_power_commanded, on_power_read, pursue_power_on, suspend_attempt
 from hblink.core.invariant import InvariantViolated, check_invariants
+from hblink.core.lease import promise_of
 from hblink.core.liveness import alarms_of, is_fresh, peer_is_ready
 from hblink.core.peer import take_beat, take_half_open
 from hblink.core.policy import act, finish_release, finish_start
@@ -119,7 +120,7 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             seen = event.holder is not Holder.NONE
             turn.set(holder=event.holder, holder_until=turn.now + turn.settings.holder_ttl_ns if seen else None)
         case GuardChanged():
-            turn.set(guard_armed=event.armed)
+            _change_guard(turn, event)
         case FenceReadinessChanged():
             turn.set(fence_ready=event.ready)
         case Activated() | ActivationFailed():
@@ -132,7 +133,7 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
         case Released() | ReleaseFailed():
             _released(turn, event)
         case PowerRead():
-            on_power_read(turn, event.op_id, event.power)
+            on_power_read(turn, event.op_id, event.power, event.gone)
         case PowerCommanded():
             on_power_commanded(turn, event.op_id, event.accepted)
         case ShutdownRequested():
@@ -148,6 +149,13 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             take_request(turn, event)
         case _:
             assert_never(event)
+
+
+def _change_guard(turn: Turn, event: GuardChanged) -> None:
+    """An armed watchdog lets a node in lease mode promise (S2e); what it has promised once it keeps."""
+    turn.set(guard_armed=event.armed)
+    if turn.settings.lease_mode and event.armed and event.timeout_ns is not None:
+        turn.set(promise_ns=promise_of(turn.settings, event.timeout_ns))
 
 
 def _start(turn: Turn, memory: Memory) -> None:
@@ -173,6 +181,7 @@ def _start(turn: Turn, memory: Memory) -> None:
         outstanding_until=memory.outstanding_until,
         fences=memory.fences,
         fence_lied=memory.fence_lied,
+        orderly=memory.orderly,
         remembered=memory,
         peer=replace(
             turn.state.peer,

@@ -137,7 +137,7 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
         epoch=next_epoch(turn.state.epoch, turn.settings.me),
         yielded=False,
         claimed_by=grant,
-        grant=grant,
+        grant=turn.state.grant if grant is Grant.KEPT else grant,
         ran=True,
         attempt=None,
         confirmed_until=None,
@@ -160,6 +160,7 @@ def become_active(turn: Turn) -> None:
 def become_yielding(turn: Turn, reason: Reason) -> None:
     """Stop the service. Only a stall leaves the last grant standing (S7)."""
     leave_drill(turn, reason)
+    drop_check(turn, reason)
     if turn.state.unleased:
         turn.emit(LeaseService(leased=True))
     op_id = turn.op()
@@ -188,3 +189,18 @@ def become_halted(turn: Turn) -> None:
         grant=None,
         reset_asked=turn.state.role is Role.HALTED and turn.state.reset_asked,
     )
+
+
+def block(turn: Turn, reason: Reason) -> bool:
+    """Become BLOCKED, or stay so for another reason; returns whether anything changed."""
+    state = turn.state
+    if state.role is Role.BLOCKED and state.reason is reason:
+        return False
+    become_blocked(turn, reason)
+    return True
+
+
+def say(turn: Turn, reason: Reason) -> None:
+    """Keep the reason true without a change of role."""
+    if turn.state.reason is not reason:
+        turn.set(reason=reason)

@@ -77,6 +77,12 @@ class Grant(Enum):
     OPERATOR = "operator"  # (d)
     KEPT = "kept"  # S7: the last grant, unbroken by any authentic frame of the peer
     WRITTEN_WISH = "written_wish"  # S16: guarantee = "at-least-one"
+    LEASE = "lease"  # (e): the peer has promised to have stopped by now
+    POWER_LOSS = "power_loss"  # S16, opt-in: everything that the peer's power feeds went away at once
+
+
+# Grants of which each says that the peer cannot run the service: no lease runs under them (S2e).
+PEER_IS_OFF = frozenset({Grant.FENCED, Grant.OPERATOR, Grant.LEASE})
 
 
 @unique
@@ -85,6 +91,15 @@ class Guarantee(Enum):
 
     AT_MOST_ONE = "at-most-one"
     AT_LEAST_ONE = "at-least-one"
+
+
+@unique
+class StartAlone(Enum):
+    """What a booted node may do that does not hear its peer (S5)."""
+
+    WAIT = "wait"  # nothing: it waits for the peer or the operator
+    BMC_OFF = "bmc-off"  # start where the peer's BMC says OFF before any command is sent
+    FENCE = "fence"  # ... and fence a peer that is on, once, if this node's last end was orderly
 
 
 @unique
@@ -120,12 +135,14 @@ class Reason(Enum):
     FAILBACK = "failback"
     PEER_HEALTHIER = "peer_healthier"  # it reaches more of the upstream targets, and has for a while
     STALL = "stall"
+    LEASE_ENDED = "lease_ended"  # S2e: not heard the peer for so long, nor read it OFF
     DUAL_ACTIVE = "dual_active"
     STOP_FAILED = "stop_failed"
     # why a fence was decided
     PEER_SILENT = "peer_silent"
     PEER_STOP_FAILED = "peer_stop_failed"
     START_ALONE = "start_alone"
+    START_BY_FENCE = "start_by_fence"  # S5: the one named node may fence a peer that is on
     # why a request was refused
     NOT_ACTIVE = "not_active"
     PEER_NOT_READY = "peer_not_ready"
@@ -163,6 +180,7 @@ class AlarmCode(Enum):
     ADDRESS_CONFLICT = "address_conflict"
     NO_SERVICE_CARRIER = "no_service_carrier"
     START_FAILED = "start_failed"
+    NO_PROMISE = "no_promise"  # lease mode without an armed hardware watchdog here: the peer may not rely on it
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -188,7 +206,7 @@ class Settings:
     links: int = 2
     has_fence: bool = True
     guarantee: Guarantee = Guarantee.AT_MOST_ONE
-    start_alone: bool = True  # S5 policy bmc-off; False: wait for the peer or the operator
+    start_alone: StartAlone = StartAlone.BMC_OFF
     deadtime_ns: int = 1000 * MS
     warntime_ns: int = 500 * MS
     initdead_ns: int = 10 * SECOND
@@ -203,6 +221,10 @@ class Settings:
     power_on_retry_ns: int = 30 * SECOND
     lease_ns: int = 4 * SECOND
     lease_margin_ns: int = 2 * SECOND
+    lease_mode: bool = False  # S2e: an active that hears nothing for lease_ns stops, unless the peer is read OFF
+    power_loss_evidence: bool = False  # S16: signals, frames and devices that go away within the window are evidence
+    power_loss_window_ns: int = 2 * SECOND
+    power_loss_wait_ns: int = 5 * SECOND  # from the last of them to the claim
     handover_ns: int = 5 * SECOND
     start_bound_ns: int = 10 * SECOND
     stop_bound_ns: int = 5 * SECOND
@@ -266,6 +288,7 @@ class Memory:
     outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
     fences: tuple[int, ...] = ()
     fence_lied: bool = False
+    orderly: bool = False  # S5: the kernel boot before this one ended orderly, so it was not a fence that ended it
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +307,7 @@ class Advert:
     run_ever: bool = False
     dual_seen: bool = False
     watchdog_armed: bool = False
+    promise_ns: int | None = None  # S2e: its service has ended so long after the last frame that was heard of it
 
 
 def owner(epoch: int) -> int:

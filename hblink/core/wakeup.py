@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hblink.core.evidence import power_loss_claim_at
+from hblink.core.lease import lease_claim_at, lease_end
 from hblink.core.liveness import is_silent, silent_at, slot_start
 from hblink.core.state import State
 from hblink.core.value import FENCE_CAP_PERIOD_NS, Role, Settings
@@ -48,6 +50,9 @@ def _deadlines(settings: Settings, state: State, now: int) -> Iterator[int]:
         state.stop_by,
         None if state.request is None else state.request.deadline_at,
         None if state.check is None else state.check.act_at,
+        lease_end(settings, state),
+        lease_claim_at(settings, state),
+        power_loss_claim_at(settings, state),
     )
     if state.drill is not None:
         yield from _optional(state.drill.act_at, state.drill.deadline_at)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hblink.core.event import GuardChanged
+from hblink.core.lease import lease_end
 from hblink.core.state import State
-from hblink.core.value import MS, SECOND, Role
+from hblink.core.value import MS, SECOND, Role, Settings
 from hblink.daemon.context import Context
 from hblink.daemon.journal import Kind, Priority
 from hblink.guard.reset import reset_machine
@@ -27,12 +28,14 @@ class Guard:
     def __init__(
         self,
         context: Context,
+        settings: Settings,
         state: Callable[[], State],
         *,
         open_watchdog: Callable[..., Watchdog] = Watchdog,
         reset: Callable[[], str] = reset_machine,
     ) -> None:
         self._context = context
+        self._settings = settings
         self._state = state
         self._open = open_watchdog
         self._reset = reset
@@ -61,7 +64,7 @@ class Guard:
         self._log(Priority.NOTICE, text, now, can_stop=report.can_stop)
         if report.timeout_ns > config.timeout_ns:
             self._log(Priority.WARNING, f"the driver made {config.timeout_ns // MS} ms longer", now)
-        self._context.feed(GuardChanged(armed=True))
+        self._say_armed()
         self._schedule(now)
 
     def close(self) -> None:
@@ -95,6 +98,12 @@ class Guard:
             "self_reset_ms": None if config.self_reset_ns is None else config.self_reset_ns // MS,
         }
 
+    def _say_armed(self) -> None:
+        """Say that it is armed, and how long it takes; a timer of the kernel itself is none to rely on (S2e)."""
+        assert self._watchdog is not None
+        report = self._watchdog.report
+        self._context.feed(GuardChanged(True, report.timeout_ns if report.is_hardware else None))
+
     def _schedule(self, now: int) -> None:
         assert self._watchdog is not None
         due_at = now + self._watchdog.report.timeout_ns // _PETS_PER_TIMEOUT
@@ -103,16 +112,33 @@ class Guard:
     def _pet(self, due_at: int, now: int) -> None:
         assert self._watchdog is not None
         late = now - due_at > self._watchdog.report.timeout_ns // _PETS_PER_TIMEOUT
-        stuck = self._state().role is Role.HALTED
-        if stuck and not self._withheld:
-            self._log(Priority.CRITICAL, "a stop has failed: the watchdog is no longer petted", now)
-        self._withheld = stuck
-        if not (late or stuck):
-            try:
-                self._watchdog.pet()
-            except WatchdogError as error:
-                self._log(Priority.CRITICAL, f"the watchdog cannot be petted: {error}", now, reason=error.reason)
+        why = self._distrust(now)
+        if why is not None and not self._withheld:
+            self._log(Priority.CRITICAL, f"{why}: the watchdog is no longer petted", now)
+        self._withheld = why is not None
+        if not late and why is None:
+            self._pet_now(now)
         self._schedule(now)
+
+    def _distrust(self, now: int) -> str | None:
+        """Why this daemon is not to be trusted with the service any longer; None if it is (S11, S2e)."""
+        if self._state().role is Role.HALTED:
+            return "a stop has failed"
+        end_at = lease_end(self._settings, self._state())
+        return "the service runs past its lease" if end_at is not None and now > end_at else None
+
+    def _pet_now(self, now: int) -> None:
+        assert self._watchdog is not None
+        try:
+            self._watchdog.pet()
+        except WatchdogError as error:
+            self._log(Priority.CRITICAL, f"the watchdog cannot be petted: {error}", now, reason=error.reason)
+            self._complaint = error
+            self._context.feed(GuardChanged(armed=False))
+        else:
+            if self._complaint is not None:
+                self._complaint = None
+                self._say_armed()
 
     def _log(self, priority: Priority, text: str, now: int, **fields: object) -> None:
         self._context.log(priority, text, now, Kind.DAEMON, **fields)

@@ -8,6 +8,7 @@ may be missing, read-only, full or rolled back. Whatever cannot be read or writt
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class MemoryFile:
     def __init__(self, runtime: Path, state: Path | None, boot_id: str, writer: Writer) -> None:
         self._path = runtime / "memory.json"
         self._epoch_path = None if state is None else state / "epoch"
+        self._orderly_path = None if state is None else state / "orderly"
         self._boot_id = boot_id
         self.writer = writer
         self._stored_epoch: int | None = None
@@ -42,7 +44,36 @@ class MemoryFile:
             memory = Memory(epoch=memory.epoch, ran=True)  # what it says may be of before it became so
         epoch = self._load_epoch()
         self._stored_epoch = epoch
-        return replace(memory, epoch=max(memory.epoch, epoch))
+        orderly = self._take_orderly() or memory.orderly
+        return replace(memory, epoch=max(memory.epoch, epoch), orderly=orderly)
+
+    def note_orderly_end(self) -> None:
+        """The machine shuts down and nothing runs here: the next kernel boot does not follow a fence (S5)."""
+        if self._orderly_path is None:
+            return
+        try:
+            replace_file(self._orderly_path, self._boot_id.encode(), durable=True)
+        except OSError as error:
+            self.complaint = f"{self._orderly_path}: {error.strerror}"
+
+    def _take_orderly(self) -> bool:
+        """Whether an earlier kernel boot noted its orderly end; the note is gone from the disk before it counts."""
+        if self._orderly_path is None:
+            return False
+        try:
+            noted = self._orderly_path.read_text("ascii", "replace").strip()
+            self._orderly_path.unlink()
+            directory = os.open(self._orderly_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self.complaint = f"{self._orderly_path}: {error.strerror}"
+            return False
+        return noted != self._boot_id
 
     def store(self, memory: Memory) -> None:
         """Write `memory` down. If that fails, the old file must not stay: it may hold a grant that is used up."""
@@ -61,6 +92,7 @@ class MemoryFile:
             "outstanding_until": memory.outstanding_until,
             "fences": memory.fences,
             "fence_lied": memory.fence_lied,
+            "orderly": memory.orderly,
         }
         try:
             replace_file(self._path, json.dumps(document).encode(), durable=False)
@@ -110,6 +142,7 @@ class MemoryFile:
                 outstanding_until=None if outstanding is None else int(outstanding),
                 fences=tuple(int(instant) for instant in document["fences"]),
                 fence_lied=bool(document["fence_lied"]),
+                orderly=bool(document.get("orderly", False)),  # of a daemon before this one, in the middle of a boot
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.

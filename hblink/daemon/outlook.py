@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, unique
 from typing import TYPE_CHECKING
 
+from hblink.core.lease import lease_claim_at
 from hblink.core.liveness import alarms_of, slot_index
 from hblink.core.state import State, in_maintenance, veto
 from hblink.core.value import OWNING, Alarm, AlarmCode, Guarantee, Reason, Role, Settings
@@ -157,16 +158,24 @@ def forecast(daemon: Daemon, now: int) -> dict[str, str]:
     forbidden = veto(state, now)
     if forbidden is not None:
         return {"code": "forbidden", "text": f"would not take over: {forbidden.value}"}
-    if not settings.has_fence:
-        if settings.guarantee is Guarantee.AT_LEAST_ONE:
-            wait = settings.lease_ns + settings.lease_margin_ns
-            return {"code": "takeover", "text": f"no fence device: would take over unproven after {_s(wait)} s"}
-        return {"code": "blocked", "text": f"no fence device: would block until: hblink fence confirm {peer}"}
     fence = daemon.fence.fence
+    if not settings.has_fence:
+        return _without_fence("no fence device", settings, state, now, f"until: hblink fence confirm {peer}")
     if fence is not None and fence.readiness.ready is False:
-        text = f"the BMC of {peer} does not work ({fence.readiness.detail}): would block"
-        return {"code": "blocked", "text": text}
+        text = f"the BMC of {peer} does not work ({fence.readiness.detail})"
+        return _without_fence(text, settings, state, now, "")
     return {"code": "takeover", "text": f"would fence {peer} and take over in about {_s(_estimate(settings, state))} s"}
+
+
+def _without_fence(what: str, settings: Settings, state: State, now: int, until: str) -> dict[str, str]:
+    """What a node would do whose fence does not work: block, unless the configuration allows more."""
+    lease_at = lease_claim_at(settings, state)
+    if settings.guarantee is Guarantee.AT_LEAST_ONE:
+        wait = settings.lease_ns + settings.lease_margin_ns
+        return {"code": "takeover", "text": f"{what}: would take over unproven after {_s(wait)} s"}
+    if lease_at is not None:
+        return {"code": "takeover", "text": f"{what}: would wait for the lease and take over in {_s(lease_at - now)} s"}
+    return {"code": "blocked", "text": f"{what}: would block {until}".rstrip()}
 
 
 def confirm_hint(state: State, peer: str) -> str:

@@ -22,12 +22,14 @@ from hblink.config import Config, ConfigError, Problem, load, settings_of
 from hblink.config.secret import judge_fence_secrets, load_keyring, node_index
 from hblink.control import socket_path
 from hblink.core.invariant import InvariantViolated
+from hblink.core.value import Role, StartAlone
 from hblink.daemon.daemon import Daemon, Identification, end_without_cleanup, kernel_boot_id
 from hblink.daemon.flightlog import FlightLog
 from hblink.daemon.journal import Journal, Priority, open_append
 from hblink.daemon.memory import MemoryFile
 from hblink.daemon.realtime import secure_timeliness
 from hblink.daemon.writer import Writer
+from hblink.host import is_shutting_down
 from hblink.loop import Loop
 from hblink.vip.keeper import VipError
 
@@ -91,6 +93,9 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     except VipError as error:
         writer.close(_CLOSE_S)
         return _refuse(str(error))
+    starts_by_fence = daemon.settings.start_alone is StartAlone.FENCE
+    if starts_by_fence and daemon.state.role in (Role.STANDBY, Role.BLOCKED) and is_shutting_down():
+        memory.note_orderly_end()
     journal.log(Priority.NOTICE, "ended", loop.now())
     writer.close(_CLOSE_S)
     return status

@@ -40,7 +40,7 @@ MakeLevel = Callable[[OnStep, Callable[[int], None]], Level]
 class _Job:
     """A request of the core on its way through the ladder; `step` is READ, OFF or ON."""
 
-    __slots__ = ("alone", "began_at", "level", "op_id", "over", "rest", "step", "timer")
+    __slots__ = ("alone", "began_at", "level", "op_id", "over", "rest", "step", "timer", "unreachable")
 
     def __init__(self, step: Step, op_id: int, *, alone: bool = False) -> None:
         self.step = step
@@ -48,6 +48,7 @@ class _Job:
         self.alone = alone
         self.level = 0
         self.rest: list[int] = []  # the levels still to be asked
+        self.unreachable = 0  # how many of those that were asked did not answer at all
         self.began_at = 0
         self.timer: Timer | None = None
         self.over = False  # answered, or to be answered without being asked any further
@@ -215,7 +216,8 @@ class Fence:
 
     def _answer_read(self, job: _Job, power: Power, now: int) -> None:
         if not self._closed:
-            self._on_event(PowerRead(job.op_id, power), now)
+            gone = job.unreachable == len(self.levels)
+            self._on_event(PowerRead(job.op_id, power, gone), now)
 
     def _answer_command(self, job: _Job, accepted: bool, now: int) -> None:
         if not self._closed:
@@ -250,6 +252,7 @@ class Fence:
     def _on_read(self, job: _Job, answer: Reading, now: int) -> None:
         if job.over:
             return
+        job.unreachable += answer.reason is FenceReason.UNREACHABLE
         if answer.power is Power.UNKNOWN and job.rest:
             self._ask_next(job)
         else:

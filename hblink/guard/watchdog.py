@@ -23,6 +23,7 @@ WDIOC_SETTIMEOUT = 0xC004_5706
 WDIOC_GETTIMEOUT = 0x8004_5707
 WDIOF_SETTIMEOUT = 0x0080
 WDIOF_MAGICCLOSE = 0x0100
+SOFTDOG = "Software Watchdog"  # the identity that drivers/watchdog/softdog.c gives
 _INFO = struct.Struct("=II32s")  # struct watchdog_info: options, firmware version, identity
 _INT = struct.Struct("=i")
 
@@ -44,6 +45,11 @@ class WatchdogReport:
     identity: str
     timeout_ns: int
     can_stop: bool  # the magic close ends the timer
+
+    @property
+    def is_hardware(self) -> bool:
+        """Whether it is a timer beside the processor; softdog is one of the very kernel that may hang."""
+        return self.identity != SOFTDOG
 
 
 class Watchdog:

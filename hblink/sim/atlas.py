@@ -58,6 +58,7 @@ from hblink.core.value import (
     Power,
     Role,
     Settings,
+    StartAlone,
 )
 
 _CALM_FRAMES = 80
@@ -119,11 +120,13 @@ class Walk:
             preferred=0,
             has_fence=self._random.random() < 0.8,
             guarantee=pick((Guarantee.AT_MOST_ONE, Guarantee.AT_LEAST_ONE)),
-            start_alone=self._random.random() < 0.8,
+            start_alone=pick((*StartAlone, StartAlone.BMC_OFF)),
             auto_failback=self._random.random() < 0.3,
             failback_hold_ns=5 * SECOND,
             fence_cap=pick((0, 0, 2)),
             self_reset_ns=pick((None, 3 * SECOND)),
+            lease_mode=self._random.random() < 0.3,
+            power_loss_evidence=self._random.random() < 0.3,
         )
         heard = self._random.random() < 0.5
         memory = Memory(
@@ -137,6 +140,7 @@ class Walk:
             peer_maintenance=heard and self._random.random() < 0.1,
             fences=(now - 2 * SECOND, now - SECOND) if self._settings.fence_cap and heard else (),
             fence_lied=self._random.random() < 0.05,
+            orderly=not heard and pick((False, True)),
         )
         self._wanted = []
         start = Started(memory)
@@ -185,7 +189,7 @@ class Walk:
                 return Released(effect.op_id) if well else ReleaseFailed(effect.op_id)
             case ReadPower():
                 power = Power.OFF if well else self._random.choice((Power.ON, Power.UNKNOWN))
-                return PowerRead(effect.op_id, power)
+                return PowerRead(effect.op_id, power, gone=power is Power.UNKNOWN)
             case PowerOff() | PowerOn():
                 return PowerCommanded(effect.op_id, accepted=well)
             case _:
@@ -194,7 +198,7 @@ class Walk:
     def _calm_frame(self) -> Event:
         """One more frame of a peer that stands by and could serve: what takes a while needs calm to come about."""
         self._now += 100 * MS
-        advert = Advert(Role.STANDBY, self._state.epoch, health=100)
+        advert = Advert(Role.STANDBY, self._state.epoch, health=100, promise_ns=6 * SECOND)
         return PeerBeat(0, advert, echo_sent_at=self._now - 50 * MS, hears=3)
 
     def _frame(self) -> Event:
@@ -214,6 +218,7 @@ class Walk:
             able=pick((True, True, False)),
             health=pick((HEALTH_UNKNOWN, 100, 1)),
             maintenance=self._random.random() < 0.05,
+            promise_ns=pick((None, 6 * SECOND)),
         )
         return PeerBeat(
             link=pick((0, 1)),
@@ -240,6 +245,7 @@ class Walk:
             HealthMeasured(self._random.choice((None, 0, 100))),
             AddressHolderChanged(self._random.choice(tuple(Holder))),
             GuardChanged(self._random.random() < 0.5),
+            GuardChanged(True, 2 * SECOND),
             SwitchoverRequested(1),
             ConfirmRequested(2),
             StandbyRequested(3) if self._random.random() < 0.3 else OnlineRequested(4),

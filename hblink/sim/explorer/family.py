@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hblink.core.value import Settings
+from hblink.core.value import Settings, StartAlone
 from hblink.sim.explorer.joint import NEVER, ticks
 
 
@@ -47,6 +47,8 @@ class Family:
     fence_cap: int = 0
     self_reset: bool = False  # S8: a node whose stop failed resets itself after a tick
     dark: bool = False  # both hosts may end up powered off
+    by_fence: bool = False  # S5: node 1, whose last end was orderly, may start by a fence
+    lease: int = 0  # S2e: ticks; a hardware watchdog runs out a tick after it was petted last
 
     def settings(self, me: int) -> Settings:
         """Small timers; in ticks so that every deadline falls between two ticks."""
@@ -67,11 +69,13 @@ class Family:
             slot_skew_ns=ticks(self.half_open_ticks + 2 * self.deadtime + 1),
             inert_retry_ns=ticks(2),
             power_on_retry_ns=ticks(2),
-            lease_ns=ticks(NEVER),
+            lease_ns=ticks(self.lease or NEVER),
+            lease_mode=self.lease > 0,
+            start_alone=StartAlone.FENCE if self.by_fence and me == 1 else StartAlone.BMC_OFF,
             lease_margin_ns=ticks(1),
             handover_ns=ticks(2),
             start_bound_ns=ticks(2),
-            stop_bound_ns=ticks(2),
+            stop_bound_ns=ticks(1 if self.lease else 2),
             stop_retry_ns=ticks(1),
             stop_failed_fence_ns=ticks(2),
             start_hold_ns=ticks(3),
@@ -147,6 +151,16 @@ FAMILIES = (
         faults=2,
         dark=True,
         moves=_names("press boot cut_one fail_off late_off"),
+    ),
+    Family(
+        "by-fence",
+        ticks=8,
+        absent=True,
+        by_fence=True,
+        faults=1,
+        dark=True,
+        slots_hold=False,  # a node that was never heard has no slot
+        moves=_names("press boot cut late_off"),
     ),
     Family("disk", ticks=4, formed=True, faults=3, dark=True, moves=_names("panic unplug cut boot")),
     Family("no-disk", ticks=5, formed=True, disk=False, faults=3, dark=True, moves=_names("panic unplug cut boot")),
@@ -254,6 +268,26 @@ FAMILIES = (
         dark=True,
         fence_cap=1,
         moves=_names("panic unplug boot switchover"),
+    ),
+    # the lease mode: without a device, and with one that may tell an active that its peer is off
+    Family(
+        "lease",
+        ticks=12,
+        formed=True,
+        faults=2,
+        has_fence=False,
+        dark=True,
+        lease=3,
+        moves=_names("cut cut_one heal freeze fail_stop die slow"),
+    ),
+    Family(
+        "lease-bmc",
+        ticks=12,
+        formed=True,
+        faults=2,
+        dark=True,
+        lease=3,
+        moves=_names("cut unplug heal fail_off late_off read_unknown boot"),
     ),
     # two links: each direction of each on its own
     Family(

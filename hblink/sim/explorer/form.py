@@ -39,14 +39,14 @@ PAST: dict[str, tuple[str, ...]] = {
 AGELESS: dict[str, tuple[str, ...]] = {
     "State": (
         "epoch", "cleared_at", "maintenance_at", "service_op", "power_on_op", "next_op", "remembered", "health",
-        "fences", "proof_boot",
+        "fences", "proof_boot", "promise_ns",
     ),
-    "PeerView": ("echo_sent_at", "half_open_at", "hears", "boot"),
+    "PeerView": ("echo_sent_at", "half_open_at", "hears", "boot", "promise_ns"),
     "Attempt": ("op_id", "offs"),
     "Check": ("op_id", "offs", "request"),
     "Request": ("request",),
     "Drill": ("op_id", "offs", "request"),
-    "Advert": ("epoch", "health"),
+    "Advert": ("epoch", "health", "promise_ns"),
     "Memory": ("epoch", "fences"),
 }  # fmt: skip
 # Annotations of what can be no instant, nor hold one that is not named above.
@@ -136,7 +136,8 @@ def echo_at(state: State, after: bool, told: bool) -> int:
 def _peer_of(state: State, settings: Settings, links: bool) -> PeerView:
     peer, deadtime_ns = state.peer, settings.deadtime_ns
     fresh = peer.fresh_at is not None and peer.fresh_at + deadtime_ns > 0
-    dated = fresh or peer.fresh_at != peer.fresh_floor_at  # else `fresh_floor_at` says it
+    # Else `fresh_floor_at` says it; the lease is counted from it.
+    dated = fresh or peer.fresh_at != peer.fresh_floor_at or settings.lease_mode
     echoed = peer.advert is not None
     floor_at = peer.fresh_floor_at
     if not state.heard:  # no slots are counted from it
@@ -157,6 +158,7 @@ def _peer_of(state: State, settings: Settings, links: bool) -> PeerView:
         fresh_floor_at=floor_at,
         half_open_at=None,
         hears=peer.hears if links and fresh else 0,
+        fence_ready=peer.fence_ready and settings.power_loss_evidence,
     )
 
 

@@ -19,6 +19,8 @@ MARGIN = 1000
 CLEARED_AT = -1000 * TICK  # every `cleared_at` is put here between events; only its order to echoes means anything
 NEVER = 10_000  # ticks
 
+WATCHDOG = 1  # ticks after which it resets a host, where there is one
+
 SERVICE_OP, POWER_OP, POWER_ON_OP, FIRST_OP = 1, 2, 3, 10
 
 
@@ -81,6 +83,10 @@ class Witness(NamedTuple):
     benched: bool = False  # an operator said `standby`
     sighted: int = NEVER  # ticks since the peer's hardware was seen to answer for the service
     confirmed: bool = False  # an operator's word that has not been used or voided
+    by_fence: bool = False  # the attempt is the one that an orderly end allowed
+    orderly: bool = False  # S5: an orderly end came before this boot, and no fence has been begun on it
+    promised: bool = False  # S2e: the newest frame promised to stop, and was the last word
+    silence: int = 0  # ... ticks since any authentic frame, as far as a promise reaches
 
 
 class Node(NamedTuple):
@@ -97,6 +103,7 @@ class Node(NamedTuple):
     power_on: bool = False  # an unanswered PowerOn
     late_off: bool = False  # an `off` for this host that may still be executed
     frozen: int = -1  # ticks for which the daemon has been stopped; -1: it runs
+    unpetted: int = -1  # ticks since the watchdog was petted; -1: it is not armed
     session: int = 0
     adopted: int = 0  # the peer's session, 0 for none
     retired: int = 0  # bit mask of the peer's sessions

@@ -6,12 +6,15 @@ state except through Cores.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hblink.core.effect import Activate, Effect, Exit, PowerOff, PowerOn, ReadPower, Release, ResetSelf
 from hblink.core.event import (
     Activated,
     ActivationFailed,
     Event,
     FenceReadinessChanged,
+    GuardChanged,
     HealthMeasured,
     PeerBeat,
     PowerCommanded,
@@ -22,11 +25,21 @@ from hblink.core.event import (
     Started,
     Woke,
 )
-from hblink.core.value import Memory, Power
+from hblink.core.value import Memory, Power, Role
 from hblink.sim.explorer.decision import Cores
 from hblink.sim.explorer.family import Family
 from hblink.sim.explorer.form import moved_memory
-from hblink.sim.explorer.joint import POWER_OP, SERVICE_OP, TICK, Node, Sequence, Witness, World
+from hblink.sim.explorer.joint import (
+    POWER_OP,
+    SERVICE_OP,
+    TICK,
+    WATCHDOG,
+    Node,
+    Sequence,
+    Witness,
+    World,
+    ticks,
+)
 from hblink.sim.explorer.normal import cleared, older, put
 from hblink.sim.explorer.rule import judge, judge_conflict, judge_frame, judge_links, judge_steady
 from hblink.sim.explorer.watch import aged, must_clear, observe
@@ -36,6 +49,7 @@ def nothing(family: Family) -> World:
     """Two machines without daemons, the second one perhaps without power, and nothing on its way."""
     ages = (family.deadtime,) * family.links if family.links > 1 else ()
     first, second = (Node(memory=Memory(epoch=epoch), links=ages) for epoch in family.disks)
+    second = second._replace(memory=replace(second.memory, orderly=family.by_fence))
     there = not family.absent
     places = 2 * family.links
     return World((first, second._replace(power=there, up=there)), (None,) * places, (False,) * places)
@@ -100,7 +114,8 @@ class Machines:
             case PowerOn():
                 node = node._replace(power_on=True)
             case Exit():
-                return self.end_daemon(world, i)
+                world = self.end_daemon(world, i)  # its magic close ends the watchdog
+                return put(world, i, world.nodes[i]._replace(unpetted=-1))
             case ResetSelf():
                 return self.crash(world, i)
             case _:
@@ -169,6 +184,9 @@ class Machines:
             world = self.feed(world, i, FenceReadinessChanged(True))
         if "sicken" in self.family.moves:
             world = self.feed(world, i, HealthMeasured(WELL))
+        if self.family.lease:
+            world = put(world, i, world.nodes[i]._replace(unpetted=0))
+            world = self.feed(world, i, GuardChanged(True, ticks(WATCHDOG)))
         return world if node.carrier else self.feed(world, i, ServiceCarrierChanged(False))
 
     def forget(self, world: World, i: int) -> World:
@@ -196,7 +214,7 @@ class Machines:
             node = world.nodes[i]
             memory = node.memory
         kept = Memory(epoch=memory.epoch if self.family.disk else 0)
-        node = node._replace(up=False, running=False, memory=kept, carrier=True, witness=Witness())
+        node = node._replace(up=False, running=False, memory=kept, carrier=True, witness=Witness(), unpetted=-1)
         return put(world, i, node)
 
     def power_off(self, world: World, i: int) -> World:
@@ -236,6 +254,7 @@ class Machines:
             node = node._replace(
                 core=core,
                 memory=memory,
+                unpetted=self._unpetted(node),
                 newest=older(node.newest, deadtime),
                 candidate_seq=older(node.candidate_seq, deadtime),
                 unsent=True,
@@ -246,9 +265,18 @@ class Machines:
             )
             world = put(world, i, node)
         for i in (0, 1):
+            if world.nodes[i].unpetted >= WATCHDOG:
+                world, due[i] = self.crash(world, i), False
             if due[i] and world.nodes[i].frozen < 0:
                 world = self.feed(world, i, Woke())
         return world
+
+    def _unpetted(self, node: Node) -> int:
+        """A daemon pets while it runs and is not stuck in a stop; nobody pets for one that is gone (S11)."""
+        if node.unpetted < 0:
+            return -1
+        trusted = node.core >= 0 and node.frozen < 0 and self.cores.states[node.core].role is not Role.HALTED
+        return 0 if trusted else node.unpetted + 1
 
 
 def _without_daemon(node: Node, memory: Memory, deadtime: int) -> Node:

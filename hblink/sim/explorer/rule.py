@@ -11,9 +11,9 @@ from typing import Any
 from hblink.core.effect import Activate, Answer, Effect, PowerOff, Release
 from hblink.core.event import Event, PowerRead, Stalled, Started
 from hblink.core.state import State
-from hblink.core.value import EPOCH_CLAIMED_MIN, OWNING, Advert, Alarm, AlarmCode, Reason, Role, Settings, owner
+from hblink.core.value import EPOCH_CLAIMED_MIN, OWNING, Advert, Alarm, AlarmCode, Reason, Role, Settings, StartAlone, owner
 from hblink.sim.explorer.joint import NEVER, Node, Violation, Witness, World
-from hblink.sim.explorer.watch import whole
+from hblink.sim.explorer.watch import lease_ticks, whole
 
 OFFS_NEEDED = 2
 IDLE = frozenset({Role.STANDBY, Role.BLOCKED, Role.FENCING})
@@ -41,7 +41,15 @@ def judge(
             case PowerOff():
                 _judge_off(settings, witness, state)
                 was_off = witness.was_off if witness.commanded else witness.offs >= OFFS_NEEDED
-                witness = witness._replace(commanded=True, was_off=was_off, spoken=False, offs=0)
+                spent = witness.offs < OFFS_NEEDED and not witness.heard and not witness.commanded
+                witness = witness._replace(
+                    commanded=True,
+                    was_off=was_off,
+                    spoken=False,
+                    offs=0,
+                    by_fence=witness.by_fence or spent,
+                    orderly=witness.orderly and not spent,
+                )
             case Release():
                 if not isinstance(event, Stalled | Started):
                     witness = witness._replace(unbroken=False)
@@ -50,7 +58,7 @@ def judge(
             case _:
                 pass
     if state.attempt is None and witness.commanded:
-        witness = witness._replace(commanded=False, spoken=False, refuted=False, was_off=False)
+        witness = witness._replace(commanded=False, spoken=False, refuted=False, was_off=False, by_fence=False)
     if witness.latched and not state.peer.maintenance:
         raise Violation("S18", "forgets the maintenance that its peer has said")
     if settings.fence_cap:
@@ -106,13 +114,14 @@ def _judge_claim(settings: Settings, node: Node, witness: Witness, before: State
         raise Violation("I15", "claims against an operator's standby")
     if state.epoch <= known or owner(state.epoch) != settings.me:
         raise Violation("I3", f"claims epoch {state.epoch}, knowing {known}")
-    if not witness.heard and witness.refuted:
+    if not witness.heard and witness.refuted and not witness.by_fence:
         raise Violation("I11", "an inert node goes on after a reading that was not OFF")
     fenced = isinstance(event, PowerRead) and witness.offs >= OFFS_NEEDED and witness.commanded
     yielded, not_taken = _by_word(settings, witness, before, known)
     token = owner(known) == settings.me
     kept = witness.unbroken and token and witness.fresh == NEVER and not before_yielded(before)
-    if not (fenced or yielded or not_taken or kept or witness.confirmed):
+    leased = settings.lease_mode and witness.promised and not token and witness.silence >= lease_ticks(settings)
+    if not (fenced or yielded or not_taken or kept or leased or witness.confirmed):
         raise Violation("I2", f"claims without a grant, saying {state.claimed_by and state.claimed_by.value}")
     if (witness.latched or state.maintenance) and not (not_taken or kept):
         raise Violation("S18", "takes over in maintenance")
@@ -150,7 +159,8 @@ def _judge_off(settings: Settings, witness: Witness, state: State) -> None:
             raise Violation("S4", "sends an off for a STOP_FAILED said in ignorance of its own stop")
     if not witness.heard and witness.spoken:
         raise Violation("I11", "an inert node repeats its off to a peer that spoke")
-    if not witness.heard and not witness.commanded and witness.offs < 2:
+    by_fence = settings.start_alone is StartAlone.FENCE and witness.orderly
+    if not witness.heard and not witness.commanded and witness.offs < OFFS_NEEDED and not by_fence:
         raise Violation("I11", f"an inert node sends an off after {witness.offs} OFF readings")
 
 

@@ -18,7 +18,7 @@ from hblink.core.event import (
 )
 from hblink.core.state import State
 from hblink.core.value import Power, Role, Settings
-from hblink.sim.explorer.joint import NEVER, POWER_OP, TICK, Witness
+from hblink.sim.explorer.joint import NEVER, POWER_OP, TICK, WATCHDOG, Witness
 
 _STOPPING = frozenset({Role.STARTING, Role.YIELDING, Role.HALTED})
 
@@ -30,8 +30,9 @@ def observe(settings: Settings, witness: Witness, event: Event, after: bool) -> 
             return _beaten(witness, event, after)
         case PeerHalfOpen():
             return witness._replace(
-                advert=None, after=False, spoken=witness.commanded, unbroken=False, offs=0, confirmed=False
-            )
+                advert=None, after=False, spoken=witness.commanded, unbroken=False, offs=0, confirmed=False,
+                promised=False, silence=0,
+            )  # fmt: skip
         case PowerRead():
             off = event.power is Power.OFF
             refuted = witness.refuted or (witness.commanded and not off)
@@ -56,6 +57,7 @@ def observe(settings: Settings, witness: Witness, event: Event, after: bool) -> 
                 latched=memory.peer_maintenance,
                 fences=len(memory.fences),
                 benched=memory.standby,
+                orderly=memory.orderly,
             )
         case _:
             return witness
@@ -63,13 +65,14 @@ def observe(settings: Settings, witness: Witness, event: Event, after: bool) -> 
 
 def _beaten(witness: Witness, beat: PeerBeat, after: bool) -> Witness:
     seen = witness._replace(
-        fresh=0, heard=True, spoken=witness.commanded, resumed=NEVER, unbroken=False, offs=0, confirmed=False
+        fresh=0, heard=True, spoken=witness.commanded, resumed=NEVER, unbroken=False, offs=0, confirmed=False, silence=0
     )
     if beat.adopted or witness.fresh == NEVER:
-        seen = seen._replace(advert=None, after=False, stuck=-1)
+        seen = seen._replace(advert=None, after=False, stuck=-1, promised=False)
     if not beat.newest:
         return seen
-    seen = seen._replace(advert=beat.advert, after=after)
+    promised = beat.advert is not None and beat.advert.promise_ns is not None
+    seen = seen._replace(advert=beat.advert, after=after, promised=promised)
     if beat.advert is None:
         return seen
     stuck = max(seen.stuck, 0) if beat.advert.stop_failed else -1
@@ -97,6 +100,8 @@ def aged(witness: Witness, settings: Settings) -> Witness:
         witness = witness._replace(sighted=witness.sighted + 1)
     elif witness.sighted != NEVER:
         witness = witness._replace(sighted=NEVER)
+    if settings.lease_mode:
+        witness = witness._replace(silence=min(witness.silence + 1, lease_ticks(settings)))
     if witness.fresh + 1 >= deadtime:
         return witness._replace(fresh=NEVER, advert=None, after=False, stuck=-1)
     stuck = min(witness.stuck + 1, whole(settings.stop_failed_fence_ns)) if witness.stuck >= 0 else -1
@@ -106,3 +111,9 @@ def aged(witness: Witness, settings: Settings) -> Witness:
 def whole(duration_ns: int) -> int:
     """A duration in ticks."""
     return -(-duration_ns // TICK)
+
+
+def lease_ticks(settings: Settings) -> int:
+    """How long after the last authentic frame of it a promise of the peer has surely been kept; in ticks (S2e)."""
+    parts = (settings.deadtime_ns, settings.lease_ns, settings.stop_bound_ns, settings.lease_margin_ns)
+    return sum(map(whole, parts)) + WATCHDOG
