@@ -68,6 +68,17 @@ class LinkClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSignalChanged:
+    """Whether the hardware at the far end of a link is felt: DSR or CD of a null modem, carrier of a direct cable.
+
+    None: it cannot be told (three wires, a switch in between, no port open).
+    """
+
+    link: int
+    present: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceCarrierChanged:
     """Whether the service interfaces that are not cabled to the peer have carrier."""
 
@@ -206,6 +217,7 @@ Event = (
     | PeerHalfOpen
     | LinkOpened
     | LinkClosed
+    | LinkSignalChanged
     | ServiceCarrierChanged
     | HealthMeasured
     | AddressHolderChanged

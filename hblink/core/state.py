@@ -51,6 +51,8 @@ class LinkView:
 
     open: bool | None = None  # None: not tried yet
     heard_at: int | None = None  # last fresh frame
+    signal: bool | None = None  # the hardware at its far end is felt; None: it cannot be told
+    signal_lost_at: int | None = None  # since when it has not been felt, having been felt before
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ the policy of the role is asked until nothing changes, then alarms and memory ar
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from hblink.core.effect import ClearAlarm, Effect, RaiseAlarm, Release, Remember
 from hblink.core.event import (
@@ -22,6 +22,7 @@ from hblink.core.event import (
     HealthMeasured,
     LinkClosed,
     LinkOpened,
+    LinkSignalChanged,
     MaintenanceRequested,
     OnlineRequested,
     PeerBeat,
@@ -45,7 +46,7 @@ from hblink.core.liveness import alarms_of, is_fresh, peer_is_ready
 from hblink.core.peer import take_beat, take_half_open
 from hblink.core.policy import act, finish_release, finish_start
 from hblink.core.request import end_maintenance, finish_request, shut_down, take_request
-from hblink.core.state import State, in_maintenance, memory_of
+from hblink.core.state import LinkView, State, in_maintenance, memory_of
 from hblink.core.turn import Turn, become_halted, become_standby, become_yielding, drop_check
 from hblink.core.value import (
     FENCE_CAP_PERIOD_NS,
@@ -103,10 +104,13 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             take_beat(turn, event)
         case PeerHalfOpen():
             take_half_open(turn)
-        case LinkOpened() | LinkClosed():
-            links = list(turn.state.links)
-            links[event.link] = replace(links[event.link], open=isinstance(event, LinkOpened))
-            turn.set(links=tuple(links))
+        case LinkOpened():
+            _change_link(turn, event.link, open=True)
+        case LinkClosed():
+            _change_link(turn, event.link, open=False, signal=None, signal_lost_at=None)
+        case LinkSignalChanged():
+            lost_at = _signal_lost_at(turn.state.links[event.link], event.present, turn.now)
+            _change_link(turn, event.link, signal=event.present, signal_lost_at=lost_at)
         case ServiceCarrierChanged():
             turn.set(carrier=event.up)
         case HealthMeasured():
@@ -197,6 +201,19 @@ def _stall(turn: Turn, late_ns: int) -> None:
     drop_check(turn, Reason.STALL)
     if turn.state.role in OWNING:
         become_yielding(turn, Reason.STALL)
+
+
+def _change_link(turn: Turn, index: int, **changes: Any) -> None:
+    links = list(turn.state.links)
+    links[index] = replace(links[index], **changes)
+    turn.set(links=tuple(links))
+
+
+def _signal_lost_at(link: LinkView, present: bool | None, now: int) -> int | None:
+    """Since when a signal that was there has been away: one that was never felt is none that was lost."""
+    if present is not False:
+        return None
+    return now if link.signal else link.signal_lost_at
 
 
 def _released(turn: Turn, event: Released | ReleaseFailed) -> None:

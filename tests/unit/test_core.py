@@ -23,7 +23,10 @@ from hblink.core.event import (
     Activated,
     ActivationFailed,
     ConfirmRequested,
+    Event,
     LinkClosed,
+    LinkOpened,
+    LinkSignalChanged,
     PeerHalfOpen,
     PowerCommanded,
     PowerRead,
@@ -405,6 +408,38 @@ def test_a_lost_link_is_named_within_deadtime_and_is_no_reason_to_act() -> None:
 def test_a_port_that_is_missing_is_named() -> None:
     node = Node(ALPHA).tell(LinkClosed(1))
     assert only(node, RaiseAlarm).alarm.code == "link_missing"
+
+
+# What is felt of the far end of a link
+
+
+def test_a_signal_that_goes_is_dated_once_and_one_that_was_never_there_is_not_lost() -> None:
+    node = Node(ALPHA).tell(LinkSignalChanged(1, False))
+    assert (node.state.links[1].signal, node.state.links[1].signal_lost_at) == (False, None)
+    node.tell(LinkSignalChanged(1, True)).wait(SECOND)
+    assert (node.state.links[1].signal, node.state.links[1].signal_lost_at) == (True, None)
+    node.tell(LinkSignalChanged(1, False))
+    lost_at = node.now
+    node.wait(SECOND).tell(LinkSignalChanged(1, False))
+    assert (node.state.links[1].signal, node.state.links[1].signal_lost_at) == (False, lost_at)
+    assert (node.state.links[0].signal, node.state.links[0].signal_lost_at) == (None, None)
+
+
+@pytest.mark.parametrize("event", [LinkSignalChanged(1, True), LinkSignalChanged(1, None), LinkClosed(1)])
+def test_a_loss_is_forgotten_when_the_signal_is_back_or_cannot_be_told(event: Event) -> None:
+    node = Node(ALPHA).tell(LinkSignalChanged(1, True)).tell(LinkSignalChanged(1, False)).tell(event)
+    assert node.state.links[1].signal is (True if event == LinkSignalChanged(1, True) else None)
+    assert node.state.links[1].signal_lost_at is None
+    node.tell(LinkOpened(1))
+    assert node.state.links[1].signal_lost_at is None
+
+
+def test_a_signal_moves_nothing() -> None:
+    node = standby_beta()
+    before = node.state
+    node.tell(LinkSignalChanged(0, True)).tell(LinkSignalChanged(0, False))
+    assert node.effects == ()
+    assert replace(node.state, links=before.links) == before
 
 
 # What reviews and searches have found; each was a hole once

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hblink.core import effect, event
-from hblink.core.state import initial
+from hblink.core.state import LinkView, initial
 from hblink.core.step import step
 from hblink.core.value import SECOND, Advert, Alarm, Grant, Holder, Memory, Power, Reason, Role, Settings
 from hblink.flight import FlightError, head_line, read, replay, step_line
@@ -42,6 +42,15 @@ def test_every_event_comes_back_equal(cls: type) -> None:
     line = step_line(1, sample(cls), state, state, ())
     [(_, step)] = read([head_line(SETTINGS, "alpha", "1"), line])
     assert step.event == sample(cls)
+
+
+@pytest.mark.parametrize("present", [True, False, None])
+def test_what_is_felt_of_a_far_end_comes_back_equal(present: bool | None) -> None:
+    happened = event.LinkSignalChanged(1, present)
+    before = replace(initial(SETTINGS), links=(LinkView(open=True, signal=True), LinkView(signal_lost_at=7)))
+    line = step_line(8, happened, before, before, (), whole=True)
+    [(_, recorded)] = read([head_line(SETTINGS, "alpha", "1"), line])
+    assert (recorded.event, recorded.state) == (happened, before)
 
 
 @pytest.mark.parametrize("cls", typing.get_args(effect.Effect), ids=lambda cls: cls.__name__)

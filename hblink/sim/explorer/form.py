@@ -31,7 +31,7 @@ PAST: dict[str, tuple[str, ...]] = {
     "State": ("role_at", "yielded_at", "healthier_since", "ready_since", "proof_at"),
     "PeerView": ("fresh_at", "fresh_since", "fresh_floor_at", "authentic_at", "stop_failed_at"),
     "Attempt": ("began_at",),
-    "LinkView": ("heard_at",),
+    "LinkView": ("heard_at", "signal_lost_at"),
     "Memory": ("last_authentic_at",),
 }
 # Numbers that do not age: counters and indices; `fences`, which last for an hour; instants that only mean something
