@@ -198,9 +198,17 @@ def _direction(link: Mapping[str, Any], way: str) -> str:
 
 
 def _note(link: Mapping[str, Any]) -> str:
+    """What is wrong first; that the far end is felt (modem lines, carrier) last, where there is room for it."""
+    signal = link.get("signal")
     rejected = link.get("rejected") or {}
     counts = ", ".join(f"{count} {clean(name)}" for name, count in sorted(rejected.items(), key=lambda item: -item[1]))
-    return "; ".join(part for part in (clean(link.get("detail") or ""), counts) if part)
+    parts = (
+        "NO SIGNAL" if signal is False else "",
+        clean(link.get("detail") or ""),
+        counts,
+        "signal" if signal else "",
+    )
+    return "; ".join(part for part in parts if part)
 
 
 def _vip_lines(status: Status) -> list[str]:

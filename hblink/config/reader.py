@@ -243,6 +243,7 @@ def _read_link(table: Table, nodes: tuple[str, str] | None, timing: Timing) -> L
             keepalive_ns=table.duration("keepalive_ms", 10, 10_000, timing.keepalive_ns // NS_PER_MS),
             interface=(interface[0] or None, interface[1] or None),
             port=table.integer("port", 1, 65535, PORT),
+            direct=table.boolean("direct", False),
         )
     table.end()
     return link

@@ -148,6 +148,8 @@ def _judge_links(config: Config, findings: Findings) -> None:
         path = f"link[{index}]"
         if isinstance(link, UdpLinkConfig) and findings.sound(f"{path}.endpoint", f"{path}.type"):
             _judge_addresses(path, link, config.nodes, findings)
+        if isinstance(link, UdpLinkConfig) and link.direct and findings.sound(f"{path}.interface"):
+            _judge_direct(path, link, config.nodes, findings)
         for earlier in range(index):
             if links[earlier].name == link.name and findings.sound(f"{path}.name", f"link[{earlier}].name"):
                 findings.problem(f"{path}.name", f'is "{link.name}", as is that of link[{earlier}]', "names are unique")
@@ -167,6 +169,17 @@ def _judge_addresses(path: str, link: UdpLinkConfig, nodes: tuple[str, str], fin
         findings.problem(f"{path}.endpoint", f"both nodes have {first}", "each node has its own address on a link")
     elif first.version != second.version:
         findings.problem(f"{path}.endpoint", f"{first} and {second} are of two families", "both IPv4 or both IPv6")
+
+
+def _judge_direct(path: str, link: UdpLinkConfig, nodes: tuple[str, str], findings: Findings) -> None:
+    bare = [name for name, interface in zip(nodes, link.interface, strict=True) if interface is None]
+    if bare:
+        findings.problem(
+            f"{path}.direct",
+            f"is true, and no interface is named for {' and '.join(bare)}",
+            "; ".join(f'add interface.{name} = "..."' for name in bare)
+            + ": its carrier is what tells of the other end",
+        )
 
 
 def _judge_two_links(config: Config, earlier: int, later: int, findings: Findings) -> None:

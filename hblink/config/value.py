@@ -50,13 +50,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class UdpLinkConfig:
-    """A heartbeat link over UDP: `endpoint` holds each node's own address, `interface` the device to bind to."""
+    """A heartbeat link over UDP: `endpoint` holds each node's own address, `interface` the device to bind to.
+
+    `direct`: a cable from one node's interface to the other's, with nothing in between that has power of its own.
+    """
 
     name: str
     endpoint: tuple[str, str]
     keepalive_ns: int
     interface: tuple[str | None, str | None]
     port: int
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

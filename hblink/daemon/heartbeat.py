@@ -27,6 +27,7 @@ _RESEND_FLOOR_NS = 1 * MS
 OnEvent = Callable[[Event, int], None]
 OnRejected = Callable[[str, Rejected, int], None]
 OnComplaint = Callable[[str, str, int], None]
+OnHint = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Heartbeat:
 
     `say()` returns what this node says now, or None while it must be silent; `diag()` its diag octet.
     `on_event` gets the core's events in order; they must have passed through `step` when it returns, since grants rest
-    on what is echoed afterwards.
+    on what is echoed afterwards. `on_signal_hint(index, now)` is called when a look at a link's signal may be worth it.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Heartbeat:
         on_event: OnEvent,
         on_rejected: OnRejected,
         on_complaint: OnComplaint,
+        on_signal_hint: OnHint,
     ) -> None:
         self._loop = loop
         self.session = session
@@ -74,6 +76,7 @@ class Heartbeat:
         self._on_event = on_event
         self._on_rejected = on_rejected
         self._on_complaint = on_complaint
+        self._on_signal_hint = on_signal_hint
         self._interval_ns = min(link.keepalive_ns for link in links)
         self._tick: Timer | None = None
         self.channels = [self._channel(index, config, me) for index, config in enumerate(links)]
@@ -119,8 +122,13 @@ class Heartbeat:
         if isinstance(config, SerialLinkConfig):
             serial = SerialLink(self._loop, config.endpoint[me], config.baud, on_serial_bytes, on_closed)
             return Channel(index, config, serial, Deframer())
+
+        def on_signal(now: int) -> None:
+            self._on_signal_hint(index, now)
+
         local, peer = config.endpoint[me], config.endpoint[1 - me]
-        udp = UdpLink(self._loop, local, peer, config.port, config.interface[me], on_bytes, on_closed)
+        direct = on_signal if config.direct else None
+        udp = UdpLink(self._loop, local, peer, config.port, config.interface[me], on_bytes, on_closed, direct)
         return Channel(index, config, udp, None)
 
     def _open(self, channel: Channel) -> None:

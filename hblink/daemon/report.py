@@ -117,6 +117,7 @@ def _link(daemon: Daemon, channel: Channel, now: int) -> dict[str, object]:
         "open": channel.link.is_open,
         "in": inward or "unknown",
         "out": outward or "unknown",
+        "signal": state.links[channel.index].signal,
         "last_ms": _age_ms(report.accepted_at, now),
         "rtt_ms": None if report.round_trip_ns is None else round(report.round_trip_ns / 1e6, 2),
         "loss_percent": report.rx_loss,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 OnBytes = Callable[[bytes, int], None]  # called with what came in, and now
 OnClosed = Callable[[str, int], None]  # called with the reason, and now; not called for `close`
+OnSignal = Callable[[int], None]  # called with now, when `signal` may have another answer
 
 
 class LinkError(Exception):
@@ -55,3 +56,9 @@ class Link(Protocol):
 
     def carrier(self) -> bool | None:
         """Say whether the far end seems to be connected and powered; None if this link cannot tell."""
+
+    def signal(self) -> bool | None:
+        """Say whether the hardware at the far end is felt, a glitch aside; None if it cannot be told, or is closed.
+
+        To be asked at a steady pace: what is true of two looks in a row is no glitch.
+        """

@@ -76,6 +76,8 @@ class SerialLink:
         self._drained_at = 0
         self._expected = 1  # VMIN
         self._lines_work = False
+        self._looked: bool | None = None  # what the last look of `signal` found
+        self._signal: bool | None = None
         self.counters = LinkCounters()
 
     @property
@@ -119,6 +121,7 @@ class SerialLink:
             port.close()
             raise LinkError(f"{self._path}: the driver did not take {', '.join(wrong)}; use another port or bit rate")
         self._port, self._fd, self._drained_at, self._expected = port, fd, 0, 1
+        self._looked = self._signal = None
         self._loop.watch(self._fd, self._on_readable)
 
     def close(self) -> None:
@@ -181,11 +184,8 @@ class SerialLink:
 
     def modem_lines(self) -> ModemLines | None:
         """Read the modem lines; None if the port is closed or has none (ENOTTY, EINVAL: ptys, some adapters)."""
-        if self._port is None:
-            return None
-        try:
-            bits: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCMGET, bytes(4)))[0]
-        except OSError:  # a port that hung up is noticed by reading
+        bits = self._line_bits()
+        if bits is None:
             return None
         return ModemLines(
             dtr=bool(bits & termios.TIOCM_DTR),
@@ -197,11 +197,34 @@ class SerialLink:
 
     def carrier(self) -> bool | None:
         """Say whether the far end holds DTR; None until DSR or CD was once seen raised: a 3-wire cable has neither."""
-        lines = self.modem_lines()
-        if lines is None:
+        bits = self._line_bits()
+        if bits is None:
             return None
-        self._lines_work = self._lines_work or lines.dsr or lines.cd
-        return (lines.dsr or lines.cd) if self._lines_work else None
+        held = bits & (termios.TIOCM_DSR | termios.TIOCM_CD) != 0
+        self._lines_work = self._lines_work or held
+        return held if self._lines_work else None
+
+    def signal(self) -> bool | None:
+        """Say whether the far end holds DTR, as `carrier` does; but it is gone only when two looks in a row miss it.
+
+        DTR falls with the far end's power, with the death of its daemon, and with the cable. CTS is not looked at: it
+        follows the far end's RTS, which many cables do not carry. With a cable that leads a port's DTR back into its
+        own DSR the far end is there for ever: nothing is then lost that anybody could act on.
+        """
+        before, self._looked = self._looked, self.carrier()
+        if self._looked is not False or before is False:
+            self._signal = self._looked
+        return self._signal
+
+    def _line_bits(self) -> int | None:
+        """The modem lines as TIOCMGET gives them (ioctl_tty(2))."""
+        if self._port is None:
+            return None
+        try:
+            bits: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.TIOCMGET, bytes(4)))[0]
+        except OSError:  # a port that hung up is noticed by reading
+            return None
+        return bits
 
     def _on_readable(self, now: int) -> None:
         try:

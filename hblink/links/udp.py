@@ -7,14 +7,17 @@ each send looks up its route anew and an interface may go away and come back. Mu
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import ipaddress
 import socket
 import struct
+from collections.abc import Sequence
 
-from hblink.links.link import LinkCounters, LinkError, OnBytes, OnClosed
+from hblink.links.link import LinkCounters, LinkError, OnBytes, OnClosed, OnSignal
 from hblink.loop import Loop
+from hblink.netlink import RTMGRP_LINK, RouteEvents
 
 HOP_LIMIT = 255  # RFC 5082 3
 DSCP_CS6 = 0xC0  # network control (RFC 2474 4.2.2), as the type of service or traffic class byte
@@ -57,6 +60,7 @@ class UdpLink:
 
     `interface`, if given, is the only device used, in both directions; link-local IPv6 addresses need it. `on_bytes`
     gets one datagram at a time. `on_closed` is called when the socket itself fails, which no network event does.
+    `on_signal` is given where `interface` is cabled straight to the peer, so that its carrier is that of the far end.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class UdpLink:
         interface: str | None,
         on_bytes: OnBytes,
         on_closed: OnClosed,
+        on_signal: OnSignal | None = None,
     ) -> None:
         self._loop = loop
         self._local = ipaddress.ip_address(local)
@@ -78,6 +83,8 @@ class UdpLink:
         self._interface = interface
         self._on_bytes = on_bytes
         self._on_closed = on_closed
+        self._on_signal = on_signal
+        self._events = RouteEvents(loop, RTMGRP_LINK, self._on_interfaces)
         self._socket: socket.socket | None = None
         self._destination: tuple[str, int] | tuple[str, int, int, int] = ("", 0)
         self.counters = LinkCounters()
@@ -112,6 +119,9 @@ class UdpLink:
             raise LinkError(f"{where}{self._on_interface()}: {error.strerror}; {self._way_out(error)}") from error
         self._socket = sock
         self._loop.watch(sock.fileno(), self._on_readable)
+        if self._on_signal is not None:
+            with contextlib.suppress(OSError):  # events only hurry: `signal` is asked all the time
+                self._events.open()
 
     def close(self) -> None:
         """Close the socket; may be repeated."""
@@ -119,6 +129,7 @@ class UdpLink:
             self._loop.unwatch(self._socket.fileno())
             self._socket.close()
             self._socket = None
+            self._events.close()
 
     def send(self, data: bytes, now: int) -> bool:
         """Send one datagram now or not at all."""
@@ -145,13 +156,35 @@ class UdpLink:
         """Say whether the interface is up and has carrier; None if no interface was given or the socket is closed."""
         if self._interface is None or self._socket is None:
             return None
+        return self._flags() & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
+
+    def signal(self) -> bool | None:
+        """Say whether a direct cable has carrier, which it has from the far end's hardware.
+
+        None for every other network, where it comes from a switch, and while the own interface is missing or set down.
+        A far end that is switched off may keep it up for wake-on-LAN; one without power cannot.
+        """
+        if self._on_signal is None or self._socket is None:
+            return None
+        flags = self._flags()
+        return bool(flags & IFF_RUNNING) if flags & IFF_UP else None
+
+    def _flags(self) -> int:
+        """The interface's flags (netdevice(7)); 0 if it is missing."""
+        if self._interface is None or self._socket is None:
+            return 0
         request = struct.pack("16sH14x", self._interface.encode(), 0)
         try:
             answer = fcntl.ioctl(self._socket.fileno(), SIOCGIFFLAGS, request)
         except OSError:
-            return False
+            return 0
         flags: int = struct.unpack_from("16sH", answer)[1]
-        return flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
+        return flags
+
+    def _on_interfaces(self, _datagrams: Sequence[bytes], _lost: bool, now: int) -> None:
+        """Some interface has changed; which one is seen by looking."""
+        if self._on_signal is not None:
+            self._on_signal(now)
 
     def _on_readable(self, now: int) -> None:
         for _ in range(RECEIVES_PER_EVENT):

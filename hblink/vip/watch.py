@@ -1,16 +1,15 @@
 """What happens to the service interfaces: carrier, and addresses that go away, told by the kernel as it happens.
 
-The socket is the standard library's, the parser is pyroute2's: so nothing blocks, and a receive buffer that overran
+The socket is `hblink.netlink`'s, the parser is pyroute2's: so nothing blocks, and a receive buffer that overran
 (ENOBUFS) is mended by a dump, with every version of pyroute2. A hint that hurries a decision: a lost one must cost
 only time. This module must never change anything.
 """
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +18,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from hblink.loop import Loop
+from hblink.netlink import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK, RouteEvents
 from hblink.vip.address import VipError
 
-# linux/rtnetlink.h, linux/if.h
-RTMGRP_LINK = 0x1
-RTMGRP_IPV4_IFADDR = 0x10
-RTMGRP_IPV6_IFADDR = 0x100
-IFF_LOWER_UP = 0x10000
-
-RECEIVE_BYTES = 65536
-RECEIVES_PER_EVENT = 32  # then the loop's timers have their turn
-RECEIVES_TO_DISCARD = 100_000  # far more than any receive buffer holds
+IFF_LOWER_UP = 0x10000  # linux/if.h
 DUMP_ATTEMPTS = 5
 
 OnCarrier = Callable[[bool, int], None]
@@ -76,48 +68,41 @@ class ServiceWatch:
         on_addresses_removed: OnAddressesRemoved,
         on_return: OnReturn,
     ) -> None:
-        self._loop = loop
         self._interfaces = frozenset(interfaces)
         self._on_carrier = on_carrier
         self._on_addresses_removed = on_addresses_removed
         self._on_return = on_return
-        self._socket: socket.socket | None = None
+        self._events = RouteEvents(loop, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, self._take)
         self._marshal = MarshalRtnl()
         self._links: dict[int, Link] = {}  # every interface by its index
         self._returned: set[str] = set()  # watched interfaces that have come back, not told yet
         self._addresses: set[tuple[str, str]] = set()  # of watched interfaces: IP address and interface
         self._carrier = False
-        self.overruns = 0
         self.undecodable = 0
+
+    @property
+    def overruns(self) -> int:
+        """How often the kernel has said that events were lost."""
+        return self._events.overruns
 
     def open(self) -> None:
         """Begin to watch, from the state of now. Raises VipError."""
-        if self._socket is not None:
+        if self._events.is_open:
             return
         try:
-            sock = socket.socket(
-                socket.AF_NETLINK,
-                socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-                socket.NETLINK_ROUTE,
-            )
+            self._events.open()
         except OSError as error:
             raise VipError(f"no netlink socket: {error.strerror}") from error
         try:
-            sock.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
-            self._links, self._addresses = self._dump()  # after bind: what changes meanwhile is read afterwards
+            self._links, self._addresses = self._dump()  # after open: what changes meanwhile is read afterwards
         except (OSError, NetlinkError) as error:
-            sock.close()
+            self._events.close()
             raise VipError(f"the kernel did not list its interfaces: {error.args[-1]}") from error
-        self._socket = sock
         self._carrier = self._compute_carrier()
-        self._loop.watch(sock.fileno(), self._on_readable)
 
     def close(self) -> None:
         """Stop watching; may be repeated."""
-        if self._socket is not None:
-            self._loop.unwatch(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._events.close()
 
     def carrier(self) -> bool:
         """Say whether every watched interface exists and has carrier (IFF_LOWER_UP), as of the last event."""
@@ -128,24 +113,13 @@ class ServiceWatch:
         up = {link.name for link in self._links.values() if link.lower_up}
         return tuple(sorted(self._interfaces - up))
 
-    def _on_readable(self, now: int) -> None:
+    def _take(self, datagrams: Sequence[bytes], lost: bool, now: int) -> None:
         removed: list[Removal] = []
-        for _ in range(RECEIVES_PER_EVENT):
-            if self._socket is None:
-                return
-            try:
-                data = self._socket.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self.overruns += 1
-                self._discard(self._socket)
-                removed += self._resynchronise()
-                break
+        for data in datagrams:
             for message in self._marshal.parse(data):
                 removed += self._apply(message)
+        if lost:
+            removed += self._resynchronise()
         self._tell(removed, now)
 
     def _tell(self, removed: list[Removal], now: int) -> None:
@@ -188,19 +162,6 @@ class ServiceWatch:
         self._links[index] = link
         if link.name in self._interfaces and link.lower_up and link != before:
             self._returned.add(link.name)
-
-    def _discard(self, sock: socket.socket) -> None:
-        """Empty the queue: its events are older than the lost ones, and until it is empty more are lost in silence.
-
-        (The kernel says ENOBUFS once, and accepts again only when the queue was drained: netlink_overrun.)
-        """
-        for _ in range(RECEIVES_TO_DISCARD):
-            try:
-                sock.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.overruns += 1
 
     def _resynchronise(self) -> list[Removal]:
         """Dump after events were lost; return the addresses that went away meanwhile.

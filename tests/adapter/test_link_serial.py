@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import struct
 import subprocess
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -203,6 +205,64 @@ def test_what_cannot_be_opened_is_named_with_a_way_out(
 def test_a_pty_has_no_modem_lines(end: End) -> None:
     assert end.link.modem_lines() is None
     assert end.link.carrier() is None
+    assert end.link.signal() is None
+
+
+class Lines:
+    """The modem lines that the driver shows (TIOCMGET), as a UART's would; `bits` None: there are none."""
+
+    def __init__(self) -> None:
+        self.bits: int | None = 0
+        self._ioctl: Callable[..., object] = fcntl.ioctl
+
+    def ioctl(self, fd: int, request: int, *rest: object) -> object:
+        if request != termios.TIOCMGET or self.bits is None:
+            return self._ioctl(fd, request, *rest)
+        return struct.pack("i", self.bits)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
+    made = Lines()
+    monkeypatch.setattr(fcntl, "ioctl", made.ioctl)
+    return made
+
+
+RAISED = [termios.TIOCM_DSR, termios.TIOCM_CD, termios.TIOCM_DSR | termios.TIOCM_CD]
+
+
+@pytest.mark.parametrize("raised", RAISED)
+def test_the_far_end_is_gone_when_two_looks_in_a_row_miss_it(end: End, lines: Lines, raised: int) -> None:
+    assert end.link.signal() is None, "a cable of three wires looks like this"
+    seen = []
+    for bits in (0, raised, 0, raised, 0, 0, 0, raised, 0):
+        lines.bits = bits
+        seen.append(end.link.signal())
+    assert seen == [None, True, True, True, True, False, False, True, True]
+
+
+def test_what_only_a_cable_of_few_wires_moves_is_no_signal(end: End, lines: Lines) -> None:
+    for bits in (termios.TIOCM_CTS | termios.TIOCM_RTS | termios.TIOCM_DTR | termios.TIOCM_RI, 0, 0):
+        lines.bits = bits
+        assert end.link.signal() is None
+
+
+def test_a_port_that_was_opened_again_has_lost_nothing(end: End, lines: Lines) -> None:
+    lines.bits = termios.TIOCM_DSR
+    assert end.link.signal() is True
+    lines.bits = 0
+    assert end.link.signal() is True
+    end.link.close()
+    assert end.link.signal() is None
+    end.link.open()
+    assert [end.link.signal() for _ in range(3)] == [None, False, False]
+
+
+def test_lines_that_cannot_be_read_any_more_tell_nothing(end: End, lines: Lines) -> None:
+    lines.bits = termios.TIOCM_CD
+    assert end.link.signal() is True
+    lines.bits = None
+    assert end.link.signal() is None
 
 
 def proc_tree(root: Path, *, consoles: str = "", cmdline: str = "") -> Path:

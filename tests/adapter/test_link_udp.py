@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -204,6 +205,56 @@ def test_an_interface_goes_down_and_up(cable: Cable) -> None:
     cable.crosses(cable.alpha, cable.beta)
     cable.crosses(cable.beta, cable.alpha)
     assert not cable.alpha.closed
+
+
+def test_carrier_of_a_direct_cable_is_the_far_ends_signal(cable: Cable) -> None:
+    seen: list[bool | None] = []  # at each event of the kernel
+    end = cable.alpha
+    with inside(end.namespace):
+        direct = UdpLink(
+            cable.loop, end.address, cable.beta.address, PORT, "hb", lambda _d, _n: None, lambda _r, _n: None,
+            lambda _now: seen.append(direct.signal()),
+        )  # fmt: skip
+        assert direct.signal() is None
+        direct.open()
+
+    def told(signal: bool | None, what: str) -> None:
+        run_until(cable.loop, lambda: seen[-1:] == [signal], f"an event that tells of {what}")
+        assert direct.signal() is signal
+
+    with contextlib.closing(direct):
+        run_until(cable.loop, lambda: direct.signal() is True, "the state at the start")
+        cable.beta.namespace.ip("link set hb down")
+        told(False, "the loss of the far end")
+        cable.beta.namespace.ip("link set hb up")
+        told(True, "its return")
+        end.namespace.ip("link set hb down")
+        told(None, "the own end being down")
+        end.namespace.ip("link delete hb")
+        seen.clear()
+        told(None, "the own end being gone")
+    assert direct.signal() is None
+
+
+def test_a_direct_cable_without_the_far_end_says_so_from_the_start(cable: Cable) -> None:
+    cable.beta.namespace.ip("link set hb down")
+    with inside(cable.alpha.namespace):
+        direct = UdpLink(
+            cable.loop, cable.alpha.address, cable.beta.address, PORT, "hb", lambda _d, _n: None, lambda _r, _n: None,
+            lambda _now: None,
+        )  # fmt: skip
+        direct.open()
+    with contextlib.closing(direct):
+        run_until(cable.loop, lambda: direct.signal() is False, "the kernel to have noticed")
+
+
+def test_a_network_that_is_not_said_to_be_a_direct_cable_has_no_signal(cable: Cable) -> None:
+    cable.open()
+    assert cable.alpha.link.carrier() is True
+    assert cable.alpha.link.signal() is None
+    cable.beta.namespace.ip("link set hb down")
+    run_until(cable.loop, lambda: cable.alpha.link.carrier() is False, "the loss of carrier")
+    assert cable.alpha.link.signal() is None
 
 
 def test_the_own_address_may_come_later(cable: Cable) -> None:

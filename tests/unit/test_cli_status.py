@@ -25,10 +25,10 @@ GOOD: dict[str, Any] = {
     "peer_version": "0.1.0",
     "config_match": True,
     "links": [
-        {"name": "direct", "type": "udp", "open": True, "in": "up", "out": "up", "last_ms": 85, "rtt_ms": 0.41,
-         "loss_percent": 0, "rejected": {}, "detail": ""},
-        {"name": "serial", "type": "serial", "open": True, "in": "up", "out": "up", "last_ms": 140, "rtt_ms": 14.2,
-         "loss_percent": 1, "rejected": {"bit_errors": 3, "noise": 11}, "detail": ""},
+        {"name": "direct", "type": "udp", "open": True, "in": "up", "out": "up", "signal": True, "last_ms": 85,
+         "rtt_ms": 0.41, "loss_percent": 0, "rejected": {}, "detail": ""},
+        {"name": "serial", "type": "serial", "open": True, "in": "up", "out": "up", "signal": None, "last_ms": 140,
+         "rtt_ms": 14.2, "loss_percent": 1, "rejected": {"bit_errors": 3, "noise": 11}, "detail": ""},
     ],
     "vips": [
         {"address": "192.0.2.10/32", "interface": "lan0", "present": True},
@@ -48,7 +48,7 @@ SCREEN = """\
 alpha        ACTIVE    for 3 d 4 h  epoch 8  at-most-one  hblink 0.1.0
 beta         STANDBY   heard 85 ms ago  epoch 8  config equal  hblink 0.1.0
 LINK   TYPE   IN      OUT         LAST      RTT  LOSS  NOTE
-direct udp    up      up         85 ms   0.4 ms   0 %
+direct udp    up      up         85 ms   0.4 ms   0 %  signal
 serial serial up      up        140 ms  14.2 ms   1 %  11 noise, 3 bit_errors
 VIP     192.0.2.10/32                               lan0            here
         2001:db8::10/128                            lan0            here
@@ -80,7 +80,8 @@ def worst() -> dict[str, Any]:
     status["fence"].update(ready=False, outstanding=True, detail="Error: Unable to establish IPMI v2 session " * 4)
     status["links"] = [
         {"name": "a-link-of-16-let", "type": "serial", "open": number > 0, "in": "down", "out": "unknown",
-         "last_ms": None, "rtt_ms": None, "loss_percent": 100, "rejected": {"bad_hmac": 123456}, "detail": "x" * 99}
+         "signal": False, "last_ms": None, "rtt_ms": None, "loss_percent": 100, "rejected": {"bad_hmac": 123456},
+         "detail": "x" * 99}
         for number in range(4)
     ]  # fmt: skip
     status["vips"] = [
@@ -135,6 +136,15 @@ def test_an_address_that_is_not_where_it_belongs_comes_first() -> None:
     assert [line.split()[-1] for line in render(status) if "lan0" in line] == ["unknown", "here"]
     status["role"] = "standby"
     assert next(line.split()[1] for line in render(status) if "lan0" in line) == "192.0.2.10/32"
+
+
+def test_a_far_end_that_is_not_felt_comes_before_what_else_there_is_to_note() -> None:
+    status = copy.deepcopy(GOOD)
+    status["links"][1]["signal"] = False
+    assert render(status)[4].endswith("   1 %  NO SIGNAL; 11 noise, 3..")
+    assert is_good(status), "no beat is carried by that wire"
+    status["links"][1].update(signal=True, rejected={"noise": 11})
+    assert render(status)[4].endswith("   1 %  11 noise; signal")
 
 
 def test_foreign_bytes_do_not_reach_the_terminal() -> None:

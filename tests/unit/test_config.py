@@ -131,6 +131,11 @@ def test_what_is_written_down_is_taken() -> None:
         ('endpoint.beta = "10.9.0.2"', 'endpoint.bta = "10.9.0.2"\nendpoint.beta = "10.9.0.3"', "link[0].endpoint.bta",
          "not a known key"),
         ('interface.beta = "eth1"', 'interface.beta = "a-name-that-is-long"', "link[0].interface.beta", "cannot be"),
+        ('interface.beta = "eth1"', "direct = true", "link[0].direct", 'named for beta -> add interface.beta = "..."'),
+        ('interface.alpha = "eth1"\ninterface.beta = "eth1"', "direct = true", "link[0].direct", "alpha and beta"),
+        ('interface.beta = "eth1"', 'interface.beta = "a b"\ndirect = true', "link[0].interface.beta", "cannot be"),
+        ('interface.beta = "eth1"', 'interface.beta = "eth1"\ndirect = "yes"', "link[0].direct", "not true or false"),
+        ("baud = 115200", "baud = 115200\ndirect = true", "link[1].direct", "not a known key"),
         ('interface.beta = "eth1"', "port = 70000", "link[0].port", "outside 1..65535"),
         ('endpoint.beta = "/dev/ttyS2"', 'endpoint.beta = "ttyS2"', "link[1].endpoint.beta", "absolute path"),
         ("baud = 115200", "baud = 115201", "link[1].baud", "not a usual rate"),
@@ -166,6 +171,15 @@ def test_each_problem_is_named_by_its_path(old: str, new: str, path: str, word: 
     found = problems(edited((old, new)))
     assert list(found) == [path]
     assert word in found[path]
+
+
+def test_a_link_is_direct_only_where_that_is_written_down() -> None:
+    declared = good(('interface.beta = "eth1"', 'interface.beta = "eth1"\ndirect = true'))
+    plain = good()
+    assert [getattr(link, "direct", None) for link in declared.links] == [True, None]
+    assert [getattr(link, "direct", None) for link in plain.links] == [False, None]
+    assert declared.digest != plain.digest
+    assert {number for number in plain.sections if plain.sections[number] != declared.sections[number]} == {3}
 
 
 def test_all_problems_are_listed_at_once() -> None:
