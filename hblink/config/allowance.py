@@ -82,7 +82,7 @@ def _judge_by_fence(config: Config, findings: Findings) -> None:
         findings.warn(
             "timing.initdead_ms",
             f"is {config.timing.initdead_ns // 1_000_000}: a peer that boots more slowly would be fenced while it does",
-            f"with start_alone = \"fence\" at least {BY_FENCE_INITDEAD_NS // 1_000_000}",
+            f'with start_alone = "fence" at least {BY_FENCE_INITDEAD_NS // 1_000_000}',
         )
 
 

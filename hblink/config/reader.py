@@ -15,9 +15,9 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 
+from hblink.config.allowance import judge_allowances, read_allowances
 from hblink.config.document import NS_PER_MS, ConfigError, Findings, Problem, Table
 from hblink.config.fence import judge_ladders, order, read_fence
-from hblink.config.allowance import judge_allowances, read_allowances
 from hblink.config.guard import judge_guard, read_guard
 from hblink.config.relation import is_address, judge, serial_keepalive_ns
 from hblink.config.target import judge_health, read_health

@@ -30,8 +30,8 @@ def lease_end(settings: Settings, state: State) -> int | None:
     bound = state.promise_ns is not None and state.role in OWNING
     if not bound or state.peer_off or state.grant in PEER_IS_OFF:
         return None
-    fresh_at = state.peer.fresh_at
-    return (state.role_at if fresh_at is None else fresh_at) + settings.lease_ns
+    since = (state.peer.fresh_at, state.leased_at)
+    return max((at for at in since if at is not None), default=state.role_at) + settings.lease_ns
 
 
 def keep_lease(turn: Turn) -> bool:
@@ -55,6 +55,6 @@ def lease_claim_at(settings: Settings, state: State) -> int | None:
     """When this node may claim by (e), if nothing more comes; None if it may not."""
     peer = state.peer
     relied_on = settings.lease_mode and state.guard_armed and not holds_token(settings, state.epoch)
-    if not relied_on or peer.promise_ns is None or peer.authentic_at is None:
+    if not relied_on or peer.promise_ns is None:
         return None
-    return peer.authentic_at + peer.promise_ns + settings.lease_margin_ns
+    return peer.promised_at + peer.promise_ns + settings.lease_margin_ns

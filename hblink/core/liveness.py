@@ -132,6 +132,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
     half_open = peer.half_open_at is not None and now >= peer.half_open_at + settings.warntime_ns
     outstanding = state.outstanding_until is not None
     held = state.start_hold_until is not None and now < state.start_hold_until
+    unpromised = settings.lease_mode and (state.promise_ns is None or not state.guard_armed)
     levels = (
         (AlarmCode.PEER_LOST, lost),
         (AlarmCode.PEER_LATE, late and not lost),
@@ -148,7 +149,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
         (AlarmCode.ADDRESS_CONFLICT, _has_address_conflict(state)),
         (AlarmCode.NO_SERVICE_CARRIER, not state.carrier),
         (AlarmCode.START_FAILED, held),
-        (AlarmCode.NO_PROMISE, settings.lease_mode and (state.promise_ns is None or not state.guard_armed)),
+        (AlarmCode.NO_PROMISE, unpromised and now >= state.listen_until),
     )
     found.update(Alarm(code.value) for code, holds in levels if holds)
     return frozenset(found)

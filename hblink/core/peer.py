@@ -13,11 +13,13 @@ from hblink.core.fence import void_readings
 from hblink.core.liveness import is_fresh
 from hblink.core.state import holds_token
 from hblink.core.turn import Turn, become_yielding, drop_check
-from hblink.core.value import EPOCH_MAX, OWNING, Advert, Reason, Role, next_epoch
+from hblink.core.value import EPOCH_MAX, OWNING, PEER_IS_OFF, Advert, Reason, Role, next_epoch
 
 
 def _authentic(turn: Turn) -> None:
     """Any authentic frame: the peer lives, so nothing that rests on its silence stands any more."""
+    if turn.settings.lease_mode and (turn.state.grant in PEER_IS_OFF or turn.state.peer_off):
+        turn.set(leased_at=turn.now)  # once: until the peer has an answer it cannot have been promised anything
     turn.set(grant=None, peer_off=False)
     void_readings(turn)
     drop_check(turn, Reason.PEER_HEARD)
@@ -47,6 +49,8 @@ def take_beat(turn: Turn, beat: PeerBeat) -> None:
     turn.set_peer(
         fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None, fence_ready=turn.state.fence_ready
     )
+    if turn.settings.lease_mode:
+        turn.set_peer(promised_at=now)
     if anew:
         turn.set_peer(advert=None, promise_ns=None, fresh_since=now, hears=0, stop_failed_at=None)
     _judge_boot(turn, beat)

@@ -43,6 +43,7 @@ class PeerView:
     stop_failed_at: int | None = None  # since when it has been saying STOP_FAILED
     maintenance: bool = False  # S18: what the last applied frame said; silence does not end it
     promise_ns: int | None = None  # S2e: what the last applied frame promised, if nothing else came since
+    promised_at: int = 0  # ... and from when that counts: the last frame, or a pause of one's own after it
     fence_ready: bool = False  # whether its fence device was fit when the last fresh frame came
     boot: int | None = None  # its kernel boot id, once it has told it
 
@@ -158,6 +159,7 @@ class State:
     guard_armed: bool = False
     promise_ns: int | None = None  # S2e: what this node has promised in this life; it stands whatever the guard does
     peer_off: bool = False  # S2e: the peer was read OFF twice since it was last heard
+    leased_at: int | None = None  # S2e: when a frame ended what had let this node serve without a lease
     orderly: bool = False  # S5: may still start by a fence
     fence_ready: bool = False
     start_hold_until: int | None = None

@@ -200,6 +200,8 @@ def _stall(turn: Turn, late_ns: int) -> None:
     """
     settings, now = turn.settings, turn.now
     turn.set(listen_until=max(turn.state.listen_until, now + settings.deadtime_ns), confirmed_until=None)
+    if settings.lease_mode:
+        turn.set_peer(promised_at=now)  # the clock may have jumped, and the peer's with it or not
     if late_ns < settings.release_late_ns:
         suspend_attempt(turn)
         return

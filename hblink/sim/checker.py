@@ -89,12 +89,15 @@ class Checker:
             age_ns = daemon.process.now() - daemon.beat_at
             if age_ns < self._plan.deadtime_ns:
                 self.fail("I8", f"{host.name} fences {peer.name}, heard {age_ns // 1_000_000} ms ago")
-        if not host.heard_in_boot and peer.powered and not self.exempt:
+        if cause is Reason.START_BY_FENCE and host.fenced_since_end:
+            self.fail("S5", f"{host.name} starts by a fence, and was fenced itself")
+        if not host.heard_in_boot and peer.powered and not self.exempt and cause is not Reason.START_BY_FENCE:
             self.fail("I11", f"{host.name} is inert and commands {peer.name}, which is on")
         link = self._working_link(host, daemon)
         if cause is not Reason.PEER_STOP_FAILED and link:
             self.fail(self._accused(host), f"{host.name} fences {peer.name} although {link} works both ways")
         peer.fenced.append((now, peer.speaks))
+        peer.fenced_since_end = True
 
     def suspected(self, host: Host, daemon: Daemon) -> None:
         """I6, I12: called when a node has lost its peer."""

@@ -30,14 +30,10 @@ from hblink.core.effect import (
     ResetSelf,
 )
 from hblink.core.event import (
-    AddressHolderChanged,
     Event,
-    GuardChanged,
-    HealthMeasured,
     LinkOpened,
     PeerBeat,
     PeerHalfOpen,
-    ServiceCarrierChanged,
     ShutdownRequested,
     Stalled,
     Started,
@@ -46,11 +42,12 @@ from hblink.core.event import (
 from hblink.core.invariant import InvariantViolated
 from hblink.core.state import State, advertise, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import Advert, Alarm, AlarmCode, Holder, Memory, Reason, Role
+from hblink.core.value import Advert, Alarm, AlarmCode, Memory, Reason, Role
 from hblink.session import Identity, LinkTiming, Session
 from hblink.sim.fence import Fence
 from hblink.sim.keeper import Keeper
 from hblink.sim.process import Process, Spot, Timer
+from hblink.sim.sense import Senses
 
 if TYPE_CHECKING:
     from hblink.sim.host import Host
@@ -99,6 +96,7 @@ class Daemon:
             act_ns=plan.service_ns,
             feed=self.feed,
         )
+        self.senses = Senses(self.process, host, self.settings, lambda: self.state, self.feed)
         self._deframers = tuple(Deframer() for _ in plan.links)
         self._waiting = [0] * len(plan.links)  # what has come in and was not read yet
         self._due_at = [0] * len(plan.links)
@@ -106,7 +104,6 @@ class Daemon:
         self._tick_ns = min(link.interval_ns for link in plan.links)
         self._said: Advert | None = None
         self._wake: Timer | None = None
-        self._sighting: Timer | None = None
 
     def start(self, memory: Memory) -> None:
         """Begin: the clean start, the links, the tick."""
@@ -125,30 +122,6 @@ class Daemon:
             return
         self._waiting[link] += size
         self.process.deliver(lambda now: self._on_bytes(link, data, size, now))
-
-    def carrier_changed(self) -> None:
-        """The kernel has told of a change of carrier."""
-        self.process.deliver(lambda _now: self.feed(ServiceCarrierChanged(self.host.carrier)))
-
-    def health_measured(self) -> None:
-        """The upstream targets answer better or worse."""
-        self.process.deliver(lambda _now: self.feed(HealthMeasured(self.host.health)))
-
-    def guard_changed(self) -> None:
-        """The hardware watchdog is armed, or is not."""
-        self.process.deliver(lambda _now: self.feed(GuardChanged(self.host.guarded)))
-
-    def address_sighted(self) -> None:
-        """Somebody else answers for the address, or nobody any more: told again as long as it is so."""
-        self.process.deliver(lambda _now: self._sight())
-
-    def _sight(self) -> None:
-        if self._sighting is not None:
-            self._sighting.cancel()
-        self.feed(AddressHolderChanged(self.host.holder))
-        if self.host.holder is not Holder.NONE:
-            at = self.process.now() + self.host.plan.sighting_ns
-            self._sighting = self.process.call_at(at, lambda _now: self._sight())
 
     def address_removed(self) -> None:
         """The kernel has told that the address was taken away."""
@@ -226,14 +199,7 @@ class Daemon:
         self.feed(Started(memory))
         for link in range(len(self._due_at)):
             self.feed(LinkOpened(link))
-        if not self.host.carrier:
-            self.feed(ServiceCarrierChanged(False))
-        if self.host.health is not None:
-            self.feed(HealthMeasured(self.host.health))
-        if self.host.guarded:
-            self.feed(GuardChanged(True))
-        if self.host.holder is not Holder.NONE:
-            self._sight()
+        self.senses.start(now)
         if self.settings.has_fence:
             self._fence.start()
         self._on_tick(now)

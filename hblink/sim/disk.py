@@ -35,6 +35,7 @@ class Store:
         self._known = EPOCH_NONE  # the highest that was ever to be written
         self._runtime: Memory | None = None
         self._spoilt = False
+        self._orderly = False  # the note of an orderly end is on the disk
         self.disk = disk
         self.runtime_works = True
         self.forgetful = False
@@ -55,8 +56,13 @@ class Store:
         if self.disk in _WRITABLE and memory.epoch != self._epochs[-1]:
             self._epochs.append(memory.epoch)
 
+    def note_orderly_end(self) -> None:
+        """The machine shuts down and its daemon has ended: the next boot does not follow a fence."""
+        self._orderly = self.disk in _WRITABLE
+
     def recall(self) -> Memory:
         """Read what a daemon that starts now would read."""
+        orderly, self._orderly = self._orderly, False
         in_doubt = self._spoilt or not self.runtime_works
         memory = Memory(ran=True) if in_doubt else self._runtime or Memory()
         on_disk = self._epochs[-1]
@@ -67,4 +73,4 @@ class Store:
             self._epochs.append(on_disk)
         epoch = max(memory.epoch, on_disk)
         self.forgetful = epoch < self._known
-        return replace(memory, epoch=epoch)
+        return replace(memory, epoch=epoch, orderly=memory.orderly or orderly)

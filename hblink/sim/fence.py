@@ -160,7 +160,8 @@ class Fence:
         if request.kind == "poll":
             self._poll_later()
         else:
-            self._answer(request, power, answered)
+            gone = not answered and not self._own and request.level + 1 == len(self._devices)
+            self._answer(request, power, answered, gone=gone and self._trusted is None)
         self._begin_waiting()
 
     def _goes_on(self, request: _Request, answered: bool) -> bool:
@@ -189,12 +190,12 @@ class Fence:
         wait_ns = self._plan.poll_interval_ns if self._ready else self._plan.poll_interval_ns // 2
         self._polling = self._process.call_at(self._process.now() + wait_ns, lambda _now: self._poll())
 
-    def _answer(self, request: _Request, power: Power | None, accepted: bool) -> None:
+    def _answer(self, request: _Request, power: Power | None, accepted: bool, *, gone: bool = False) -> None:
         device = self._devices[request.level][0]
         if request.kind == "read":
             reading = power or Power.UNKNOWN
             self._note(f"{device} of {self._target} reads {reading.value}")
-            self._feed(PowerRead(request.op_id, reading))
+            self._feed(PowerRead(request.op_id, reading, gone))
         else:
             self._note(f"{device} of {self._target} {'accepted' if accepted else 'did not accept'} {request.kind}")
             self._feed(PowerCommanded(request.op_id, accepted))

@@ -22,6 +22,7 @@ from hblink.sim.plan import Plan
 from hblink.sim.process import Spot
 from hblink.sim.service import Service
 from hblink.sim.timeline import Appointment, Clock, Timeline
+from hblink.sim.watchdog import Watchdog
 
 
 class Host:
@@ -61,7 +62,10 @@ class Host:
         self.pdu = Bmc(timeline, Health(plan.bmc_latency_ns, 0), lambda: self.outlet, self.feed, lambda: None)
         self.health: int | None = None  # share of the upstream targets that answer; None: there are no targets
         self.holder = Holder.NONE  # who else is seen to answer for the address
-        self.guarded = False  # whether a hardware watchdog is armed
+        self.guarded = plan.watchdog_ns is not None  # whether a hardware watchdog is said to be armed
+        self.watchdog = None if plan.watchdog_ns is None else Watchdog(timeline, plan.watchdog_ns, self._bitten)
+        self.unplugged = [False] * len(plan.links)  # cables that are out, so that nothing is felt through them
+        self.fenced_since_end = False  # `off` was sent to this machine since its last orderly end
         self.identity = index  # who the daemon here believes to be
         self.keyring = Keyring((Key(1, plan.secrets[index]),), 1)
         self.boot_ns = plan.boot_ns
@@ -107,6 +111,10 @@ class Host:
         if self._runs:
             self.log.add(self.name, "resets itself")
             self.reboot()
+
+    def _bitten(self) -> None:
+        self.log.add(self.name, "watchdog resets the machine")
+        self.reboot()
 
     def crash(self) -> None:
         """The kernel stops; the power stays on."""
@@ -177,6 +185,8 @@ class Host:
         self.daemon = None
         self.up = self.crashed = self.paused = False
         self.kernel.end()
+        if self.watchdog is not None:
+            self.watchdog.stop()
         self._unsteady()
 
     # The daemon's life
@@ -199,6 +209,9 @@ class Host:
 
     def _shut(self, boot_id: bytes) -> None:
         if self.boot_id == boot_id and self._runs:
+            if self.daemon is None:
+                self.store.note_orderly_end()
+                self.fenced_since_end = False
             self.switch(False)
 
     def _recall(self) -> Memory:
@@ -216,8 +229,10 @@ class Host:
             self._unsteady()
 
     def daemon_ended(self) -> None:
-        """The daemon has exited by itself."""
+        """The daemon has exited by itself; its magic close ends the watchdog."""
         self.log.add(self.name, "daemon ends")
+        if self.watchdog is not None:
+            self.watchdog.stop()
         self.daemon = None
         self._unsteady()
 
@@ -300,18 +315,26 @@ class Host:
         """The upstream targets answer to so many per cent from now on."""
         self.health = score
         self.log.add(self.name, "no upstream targets" if score is None else f"upstream {score} %")
-        self._tell(lambda daemon: daemon.health_measured())
+        self._tell(lambda daemon: daemon.senses.health_measured())
 
     def sight(self, holder: Holder) -> None:
         """Somebody else is seen to answer for the address from now on, or nobody."""
         self.holder = holder
         self.log.add(self.name, f"address also held by: {holder.value}")
-        self._tell(lambda daemon: daemon.address_sighted())
+        self._tell(lambda daemon: daemon.senses.address_sighted())
+
+    def feels(self, link: int) -> bool:
+        """Whether the hardware of the peer is felt on that link: DTR of its open port, carrier of a running machine."""
+        peer = self.peer
+        if self.unplugged[link] or peer.unplugged[link]:
+            return False
+        is_serial = self.plan.links[link].baud is not None
+        return peer.daemon is not None if is_serial else peer.up or peer.crashed
 
     def guard(self, armed: bool) -> None:
         """A hardware watchdog is armed, or is not any more."""
         self.guarded = armed
-        self._tell(lambda daemon: daemon.guard_changed())
+        self._tell(lambda daemon: daemon.senses.guard_changed())
 
     def set_carrier(self, up: bool) -> None:
         """The service interface gets or loses carrier; the daemon hears of it a little later."""
@@ -319,7 +342,7 @@ class Host:
             return
         self.carrier = up
         self.log.add(self.name, f"service carrier {'up' if up else 'down'}")
-        self._tell(lambda daemon: daemon.carrier_changed())
+        self._tell(lambda daemon: daemon.senses.carrier_changed())
 
     def _tell(self, what: Callable[[Daemon], None]) -> None:
         """Let the daemon hear of something as soon as the kernel has told it."""

@@ -46,6 +46,7 @@ class Plan:
     shutdown_ns: int = 3 * SECOND  # from the power button to darkness, where a system listens
     poll_interval_ns: int = 60 * SECOND
     sighting_ns: int = 500 * MS  # between two words of somebody else who answers for the address
+    watchdog_ns: int | None = None  # a hardware watchdog on each machine, and after what time it resets it
     has_pdu: bool = False  # a second fence device: the outlet that the machine and its BMC are fed from
     has_disk: tuple[bool, bool] = (True, True)
     clock_base_ns: tuple[int, int] = (100 * SECOND, 7 * SECOND)

@@ -3,9 +3,11 @@
 NODE is alpha or beta, LINK ethernet or serial, TIME such as 250ms or 5s:
 
     pair [preferred=NODE] [guarantee=at-least-one] [fence=no] [pdu=yes] [failback=TIME] [cap=N] [reset=TIME]
+         [lease=WATCHDOG-TIME] [evidence=yes] [by-fence=NODE]
          [other=key|cluster|configuration]                                    only as the first
     boot NODE...    crash NODE    reboot NODE    pause NODE    resume NODE    jump NODE TIME    wall NODE TIME
     power NODE on|off    blackout NODE                                        (power and BMC together)
+    unplug LINK    plug LINK    off NODE         (a cable felt to be out; the power button of a system that listens)
     kill NODE    freeze NODE [reading|acting]    thaw NODE    stop NODE    start NODE    name NODE as NODE
     pass TIME    until active NODE TIME    until role NODE ROLE TIME          (at most so long)
     cut [LINK [SENDER]]    delay TIME [LINK [SENDER]]    lose PERMILLE [LINK [SENDER]]    heal
@@ -28,7 +30,7 @@ from inspect import signature
 
 from hblink_wire import Key
 
-from hblink.core.value import MS, SECOND, Guarantee, Holder, Role
+from hblink.core.value import MS, SECOND, Guarantee, Holder, Role, StartAlone
 from hblink.sim.bmc import Truth
 from hblink.sim.checker import Violation
 from hblink.sim.disk import Disk
@@ -130,6 +132,12 @@ class Stage:
                 return
             self.world.run_for(_GLANCE_NS)
         self._shown.append(f"{name} is not {role.value} after {words[-1]}")
+
+    def plug(self, link: str, *, out: bool) -> None:
+        """Pull a cable out at one end, or put it in again."""
+        index = self.link(link)
+        self.world.hosts[0].unplugged[index] = out
+        self.weather(Weather(cut=out), [link], "unplugged" if out else "plugged in")
 
     def bmc(self, name: str, what: str, value: str = "") -> None:
         """Let the BMC of NODE be gone, slow, or a liar."""
@@ -268,6 +276,15 @@ def _wished(plan: Plan, key: str, value: str) -> Plan:
         case "reset", time:
             reset_ns = duration_ns(time)
             settings = replace(first, self_reset_ns=reset_ns), replace(second, self_reset_ns=reset_ns)
+        case "lease", time:
+            settings = replace(first, lease_mode=True), replace(second, lease_mode=True)
+            return replace(plan, settings=settings, watchdog_ns=duration_ns(time))
+        case "evidence", "yes":
+            settings = replace(first, power_loss_evidence=True), replace(second, power_loss_evidence=True)
+        case "by-fence", name:
+            index = plan.names.index(name)
+            allowed = replace(plan.settings[index], start_alone=StartAlone.FENCE)
+            settings = (allowed, second) if index == 0 else (first, allowed)
         case "fence", "no":
             settings = replace(first, has_fence=False), replace(second, has_fence=False)
         case "other", "key":
@@ -322,6 +339,9 @@ _COMMANDS: dict[str, Callable[..., object]] = {
     "thaw": lambda stage, name: stage.host(name).thaw_daemon(),
     "stop": lambda stage, name: stage.world.stop_daemon(stage.host(name)),
     "start": lambda stage, name: stage.host(name).start_daemon(),
+    "unplug": lambda stage, link: stage.plug(link, out=True),
+    "plug": lambda stage, link: stage.plug(link, out=False),
+    "off": lambda stage, name: stage.host(name).shut_down(),
     "cut": lambda stage, *words: stage.weather(Weather(cut=True), words, "cut"),
     "delay": lambda stage, time, *words: stage.weather(Weather(delay_ns=duration_ns(time)), words, f"{time} late"),
     "lose": lambda stage, share, *words: stage.weather(Weather(loss=int(share)), words, f"{share} of 1000 lost"),

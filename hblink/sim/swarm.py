@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from hblink.core.value import MS, SECOND
+from hblink.core.value import MS, SECOND, StartAlone
 from hblink.sim import fault
 from hblink.sim.checker import Violation
 from hblink.sim.log import Line
@@ -19,6 +19,13 @@ from hblink.sim.trial import TRIALS, recover
 from hblink.sim.world import World
 
 CHAOS_NS = 120 * SECOND
+# What a configuration may allow, none of it in most runs.
+_ALLOWANCES: tuple[dict[str, Any], ...] = (
+    *({},) * 5,
+    {"lease_mode": True},
+    {"power_loss_evidence": True},
+    {"start_alone": StartAlone.FENCE},
+)
 _SHARE, _RARE_SHARE = 0.25, 0.04  # of the runs in which each kind of fault occurs
 
 
@@ -54,6 +61,8 @@ def varied(plan: Plan, random: Random) -> Plan:
         preferred = plan.settings[0].preferred
     changes = _varied_settings(random) if plan.varies else {}
     first, second = (replace(each, preferred=preferred, **changes) for each in plan.settings)
+    if first.start_alone is StartAlone.FENCE:  # which one node may do, the other not
+        second = replace(second, start_alone=StartAlone.BMC_OFF)
     bmc_latency_ns = random.choice((50, 50, 300, 2000)) * MS
     off_takes_ns = random.choice((0, 0, 1, 4)) * SECOND
     if 3 * bmc_latency_ns + off_takes_ns + 2 * first.off_interval_ns > first.fence_attempt_ns:
@@ -68,6 +77,7 @@ def varied(plan: Plan, random: Random) -> Plan:
         bmc_latency_ns=bmc_latency_ns,
         off_takes_ns=off_takes_ns,
         has_pdu=random.random() < 0.2 if plan.varies else plan.has_pdu,
+        watchdog_ns=random.choice((1, 10)) * SECOND if first.lease_mode else plan.watchdog_ns,
     )
 
 
@@ -78,6 +88,7 @@ def _varied_settings(random: Random) -> dict[str, Any]:
         "failback_hold_ns": random.choice((20, 60)) * SECOND,
         "fence_cap": random.choice((0, 0, 2, 6)),
         "self_reset_ns": random.choice((None, 3 * SECOND, 12 * SECOND)),
+        **random.choice(_ALLOWANCES),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hblink.core.liveness import SLOTS, is_fresh
-from hblink.core.value import MS, SECOND, AlarmCode, Guarantee, Role
+from hblink.core.value import MS, SECOND, AlarmCode, Guarantee, Role, StartAlone
 from hblink.sim import fault
 from hblink.sim.host import Host
 from hblink.sim.plan import Plan
@@ -147,7 +147,7 @@ def _is_blocked_for_good(world: World, host: Host) -> bool:
     if all(alarm.code != AlarmCode.BLOCKED.value for alarm in host.daemon.state.alarms):
         world.checker.fail("liveness", f"{host.name} is blocked without an alarm")
     settings = host.daemon.settings
-    by_itself = settings.has_fence and settings.start_alone and host.peer.bmc.health.reachable
+    by_itself = settings.has_fence and settings.start_alone is not StartAlone.WAIT and host.peer.bmc.health.reachable
     return not by_itself and settings.guarantee is Guarantee.AT_MOST_ONE
 
 

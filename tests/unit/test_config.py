@@ -22,7 +22,7 @@ from hblink.config import (
 )
 from hblink.config.relation import FRAME_BASIC, SERIAL_OVERHEAD, serial_keepalive_ns, serial_wire_ns
 from hblink.config.relation import FRAME_MAX as FRAME_LONGEST
-from hblink.core.value import MS, SECOND, Guarantee
+from hblink.core.value import MS, SECOND, Guarantee, StartAlone
 from tests.unit.sample import GOOD, WITHOUT_ALPHA_FENCE, WITHOUT_FENCES, edited
 
 DIRECTORY = Path("/etc/hblink")
@@ -60,7 +60,8 @@ def test_a_good_file_becomes_typed_values() -> None:
     )
     assert config.guarantee is Guarantee.AT_MOST_ONE
     assert config.key_file == DIRECTORY / "hblink.keys"
-    assert (config.socket_group, config.alarm_command, config.start_alone) == (None, (), True)
+    assert (config.socket_group, config.alarm_command) == (None, ())
+    assert config.start_alone == (StartAlone.BMC_OFF, StartAlone.BMC_OFF)
     assert config.timing.warntime_ns == 500 * MS
     assert config.links == (
         UdpLinkConfig("direct", ("10.9.0.1", "10.9.0.2"), 100 * MS, ("eth1", "eth1"), 1694),
@@ -80,7 +81,8 @@ def test_what_is_written_down_is_taken() -> None:
          'alarm_command = ["/bin/page", "me"]\nguarantee = "at-least-one"'),
         ("baud = 115200", "baud = 9600"),
     )  # fmt: skip
-    assert (config.socket_group, config.start_alone, config.key_file) == ("hblink", False, Path("/k/ring"))
+    assert (config.socket_group, config.key_file) == ("hblink", Path("/k/ring"))
+    assert config.start_alone == (StartAlone.WAIT, StartAlone.WAIT)
     assert (config.alarm_command, config.guarantee) == (("/bin/page", "me"), Guarantee.AT_LEAST_ONE)
     assert config.links[1].keepalive_ns == 260 * MS  # what a line of 9600 baud can carry
 
@@ -243,7 +245,8 @@ def test_no_fence_device_needs_a_chosen_guarantee() -> None:
     for guarantee in Guarantee:
         config = parse(f'guarantee = "{guarantee.value}"\n{WITHOUT_FENCES}', DIRECTORY)
         assert config.guarantee is guarantee
-        assert [warning.path for warning in config.warnings] == ["fence"]
+        unproven = ["guarantee"] if guarantee is Guarantee.AT_LEAST_ONE else []
+        assert [warning.path for warning in config.warnings] == ["fence", *unproven]
         assert not settings_of(config, 0).has_fence
 
 

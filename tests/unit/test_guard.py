@@ -40,12 +40,13 @@ class Driver:
         self.timeout = 60
         self.pets = 0
         self.refuses: set[int] = set()
+        self.identity = b"a rig's watchdog"
 
     def ioctl(self, _fd: int, request: int, argument: bytearray) -> int:
         if request in self.refuses:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if request == WDIOC_GETSUPPORT:
-            argument[:] = struct.pack("=II32s", self.options, 0, b"a rig's watchdog")
+            argument[:] = struct.pack("=II32s", self.options, 0, self.identity)
         elif request == WDIOC_SETTIMEOUT:
             (asked,) = struct.unpack("=i", argument)
             self.timeout = -(-asked // self.grain) * self.grain
@@ -179,7 +180,10 @@ class Board:
         self.state = initial(Settings(me=0, preferred=0))
         text = GOOD + '\n[guard]\nwatchdog = "/dev/watchdog0"\ntimeout_ms = 1000\n'
         context = Context(self.loop, parse(text, device.parent), 0, self.events.append, self._log)
-        self.guard = Guard(context, lambda: self.state, open_watchdog=lambda _path, ns: arm(device, self.driver, ns))
+        self.settings = Settings(me=0, preferred=0, lease_mode=True)
+        self.guard = Guard(
+            context, self.settings, lambda: self.state, open_watchdog=lambda _path, ns: arm(device, self.driver, ns)
+        )
 
     def _log(self, _priority: object, message: str, _now: int, _kind: object = None, **_fields: object) -> None:
         self.lines.append(message)
@@ -197,7 +201,7 @@ class Board:
 def test_it_is_armed_told_and_petted_until_a_stop_fails(device: Path) -> None:
     board = Board(device)
     board.guard.start()
-    assert board.events == [GuardChanged(armed=True)]
+    assert board.events == [GuardChanged(True, SECOND)]
     board.run(SECOND)
     petted = board.driver.pets
     assert petted >= 1
@@ -207,6 +211,42 @@ def test_it_is_armed_told_and_petted_until_a_stop_fails(device: Path) -> None:
     assert "a stop has failed: the watchdog is no longer petted" in board.lines
     board.guard.close()
     assert device.read_bytes() == b"", "the reset is wanted, also when the daemon is asked to end"
+
+
+def test_a_service_that_runs_past_its_lease_is_not_petted_for(device: Path) -> None:
+    board = Board(device)
+    board.guard.start()
+    now = board.loop.now()
+    heard = replace(board.state.peer, fresh_at=now)
+    board.state = replace(board.state, role=Role.ACTIVE, promise_ns=12 * SECOND, peer=heard)
+    board.run(SECOND)
+    petted = board.driver.pets
+    assert petted >= 1, "the lease has not ended"
+    board.state = replace(board.state, peer=replace(heard, fresh_at=now - board.settings.lease_ns))
+    board.run(SECOND)
+    assert board.driver.pets == petted
+    assert "the service runs past its lease: the watchdog is no longer petted" in board.lines
+    board.state = replace(board.state, peer_off=True)
+    board.run(SECOND)
+    assert board.driver.pets > petted, "a peer that was read OFF ends the lease"
+
+
+def test_a_watchdog_that_cannot_be_petted_is_not_said_to_be_armed(device: Path) -> None:
+    board = Board(device)
+    board.guard.start()
+    board.driver.refuses.add(WDIOC_KEEPALIVE)
+    board.run(SECOND // 2)
+    assert board.events[1:2] == [GuardChanged(armed=False)]
+    board.driver.refuses.clear()
+    board.run(SECOND // 2)
+    assert board.events[-1] == GuardChanged(True, SECOND)
+
+
+def test_a_timer_of_the_kernel_itself_is_none_to_rely_on(device: Path) -> None:
+    board = Board(device)
+    board.driver.identity = b"Software Watchdog"
+    board.guard.start()
+    assert board.events == [GuardChanged(armed=True, timeout_ns=None)]
 
 
 def test_a_clean_end_stops_it(device: Path) -> None:
@@ -222,7 +262,7 @@ def test_a_device_that_is_busy_is_said_once_and_tried_again(device: Path) -> Non
     def busy(_path: Path, _timeout_ns: int) -> Watchdog:
         raise WatchdogError("watchdog_busy", "held by another program")
 
-    board.guard = Guard(board.guard._context, lambda: board.state, open_watchdog=busy)
+    board.guard = Guard(board.guard._context, board.settings, lambda: board.state, open_watchdog=busy)
     board.guard.start()
     board.guard.start()
     assert [line for line in board.lines if "no watchdog" in line] == ["no watchdog: held by another program"]

@@ -88,3 +88,37 @@ def test_memory_in_a_directory_that_cannot_be_written_is_doubted(runtime: Path) 
     memory, _ = make(runtime)
     assert memory.load() == Memory(epoch=6, ran=True)
     assert memory.complaint
+
+
+# S5: whether the kernel boot before this one ended orderly
+
+NEXT_BOOT = "99999999-2222-3333-4444-555555555555"
+
+
+def test_an_orderly_end_is_known_in_the_next_boot_and_in_no_other(runtime: Path, tmp_path: Path) -> None:
+    make(runtime, tmp_path)[0].note_orderly_end()
+    booted = make(runtime, tmp_path, boot=NEXT_BOOT)[0]
+    memory = booted.load()
+    assert memory.orderly
+    booted.store(memory)
+    assert make(runtime, tmp_path, boot=NEXT_BOOT)[0].load().orderly, "over a restart of the daemon"
+    assert not make(runtime, tmp_path, boot="7" * 8)[0].load().orderly, "not over another boot"
+
+
+def test_a_daemon_that_ended_within_this_boot_says_nothing_of_the_boot_before(runtime: Path, tmp_path: Path) -> None:
+    make(runtime, tmp_path)[0].note_orderly_end()
+    assert not make(runtime, tmp_path)[0].load().orderly
+    assert not make(runtime, tmp_path, boot=NEXT_BOOT)[0].load().orderly, "the note is used up"
+
+
+def test_an_orderly_end_does_not_count_where_its_note_cannot_be_used_up(runtime: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "orderly").mkdir(parents=True)  # what cannot be read, nor unlinked
+    memory = make(runtime, state, boot=NEXT_BOOT)[0]
+    assert not memory.load().orderly
+    assert "orderly" in memory.complaint
+
+
+def test_without_a_state_directory_no_end_is_known_to_be_orderly(runtime: Path) -> None:
+    make(runtime)[0].note_orderly_end()
+    assert not make(runtime, boot=NEXT_BOOT)[0].load().orderly

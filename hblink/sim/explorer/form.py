@@ -11,7 +11,7 @@ from dataclasses import Field, fields, replace
 from typing import Any
 
 from hblink.core.state import Attempt, Check, Drill, LinkView, PeerView, Request, State, memory_of
-from hblink.core.value import Advert, Memory, Role, Settings
+from hblink.core.value import OWNING, Advert, Memory, Role, Settings
 from hblink.sim.explorer.joint import CLEARED_AT, FIRST_OP, POWER_ON_OP, POWER_OP, SERVICE_OP, TICK, ticks
 
 # By the names of the classes. Deadlines: one that has passed is due now, the others are whole numbers of ticks away.
@@ -28,8 +28,8 @@ DEADLINES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Instants that have passed.
 PAST: dict[str, tuple[str, ...]] = {
-    "State": ("role_at", "yielded_at", "healthier_since", "ready_since", "proof_at"),
-    "PeerView": ("fresh_at", "fresh_since", "fresh_floor_at", "authentic_at", "stop_failed_at"),
+    "State": ("role_at", "yielded_at", "healthier_since", "ready_since", "proof_at", "leased_at"),
+    "PeerView": ("fresh_at", "fresh_since", "fresh_floor_at", "authentic_at", "stop_failed_at", "promised_at"),
     "Attempt": ("began_at",),
     "LinkView": ("heard_at", "signal_lost_at"),
     "Memory": ("last_authentic_at",),
@@ -93,6 +93,7 @@ def normal_of(state: State, settings: Settings, links: bool) -> State:
         yielded_at=state.yielded_at if state.yielded else 0,
         cleared_at=CLEARED_AT,
         maintenance_at=CLEARED_AT + _order(state),
+        leased_at=state.leased_at if state.role in OWNING else None,
         healthier_since=_long_ago(state.healthier_since),
         ready_since=_long_ago(state.ready_since),
         peer=_peer_of(state, settings, links),
@@ -159,6 +160,7 @@ def _peer_of(state: State, settings: Settings, links: bool) -> PeerView:
         half_open_at=None,
         hears=peer.hears if links and fresh else 0,
         fence_ready=peer.fence_ready and settings.power_loss_evidence,
+        promised_at=peer.promised_at if settings.lease_mode and peer.promise_ns is not None else 0,
     )
 
 

@@ -11,7 +11,18 @@ from typing import Any
 from hblink.core.effect import Activate, Answer, Effect, PowerOff, Release
 from hblink.core.event import Event, PowerRead, Stalled, Started
 from hblink.core.state import State
-from hblink.core.value import EPOCH_CLAIMED_MIN, OWNING, Advert, Alarm, AlarmCode, Reason, Role, Settings, StartAlone, owner
+from hblink.core.value import (
+    EPOCH_CLAIMED_MIN,
+    OWNING,
+    Advert,
+    Alarm,
+    AlarmCode,
+    Reason,
+    Role,
+    Settings,
+    StartAlone,
+    owner,
+)
 from hblink.sim.explorer.joint import NEVER, Node, Violation, Witness, World
 from hblink.sim.explorer.watch import lease_ticks, whole
 
