@@ -22,6 +22,7 @@ class Mutant:
 
 
 _POLICY = "hblink.core.policy"
+_ALONE = "hblink.core.alone"
 _FENCE = "hblink.core.fence"
 _LIVENESS = "hblink.core.liveness"
 _STEP = "hblink.core.step"
@@ -86,8 +87,8 @@ CORE = (
         "restart_after_a_yield",
         "I2",
         _PEER,
-        "    turn.set_peer(\n        advert=None,\n        authentic_at",
-        "    turn.set_peer(\n        authentic_at",
+        "    turn.set_peer(\n        advert=None,\n        promise_ns",
+        "    turn.set_peer(\n        promise_ns",
     ),
     _mutant(
         "says YIELDED before the stop is confirmed",
@@ -208,14 +209,14 @@ CORE = (
         "restart_in_the_dark",
         "I2",
         _PEER,
-        "    turn.set(grant=None)\n",
-        "",
+        "    turn.set(grant=None, peer_off=False)\n",
+        "    turn.set(peer_off=False)\n",
     ),
     _mutant(
         "an inert node fences",
         "boot_in_the_dark",
         "I11",
-        _POLICY,
+        _ALONE,
         "if not state.heard:",
         "if state.heard is None:",
     ),
@@ -231,8 +232,8 @@ CORE = (
         "off is sent before the first reading",
         "boot_in_the_dark",
         "I11",
-        _POLICY,
-        "    _begin_check_in_time(turn, CheckPurpose.START_ALONE)",
+        _ALONE,
+        "    begin_check_in_time(turn, CheckPurpose.START_ALONE)",
         "".join(
             (
                 "    become_fencing(turn, Reason.START_ALONE)\n",
@@ -245,14 +246,14 @@ CORE = (
         "boot_in_the_dark",
         "I11",
         _FENCE,
-        "    if power is not Power.OFF:\n        turn.set(check=None",
-        "    if power is None:\n        turn.set(check=None",
+        "    elif power is not Power.OFF:\n        turn.set(check=None",
+        "    elif power is None:\n        turn.set(check=None",
     ),
     _mutant(
         "at-least-one on an inert node",
         "boot_in_the_dark_at_least_one",
         "I11",
-        _POLICY,
+        _ALONE,
         "if not state.heard:",
         "if not state.heard and settings.guarantee is Guarantee.AT_MOST_ONE:",
         "authentic_at is not None and now >= authentic_at + wait",
@@ -263,13 +264,13 @@ CORE = (
         "partition",
         "S4",
         _POLICY,
-        "    _compare_with_peer(turn, ready)\n    _keep_lease",
+        "    _compare_with_peer(turn, ready)\n    _keep_lifetime",
         "".join(
             (
                 "    if is_silent(turn.settings, turn.state, turn.now):\n",
                 "        become_fencing(turn, Reason.PEER_SILENT)\n",
                 "        return True\n",
-                "    _keep_lease",
+                "    _keep_lifetime",
             )
         ),
     ),
@@ -301,8 +302,8 @@ CORE = (
         "fences without service carrier",
         "fence_without_carrier",
         "S6",
-        _POLICY,
-        "    if forbidden is not None:\n        return _block(turn, forbidden)\n    if not can_fence(settings, state):",
+        _ALONE,
+        "    if forbidden is not None:\n        return block(turn, forbidden)\n    if not can_fence(settings, state):",
         "    if not can_fence(settings, state):",
     ),
     _mutant(
@@ -479,8 +480,8 @@ CORE = (
         "confirmation_and_a_pause",
         "I2",
         _STEP,
-        ", confirmed_until=None)\n    if late_ns",
-        ")\n    if late_ns",
+        ", confirmed_until=None)\n    if settings.lease_mode",
+        ")\n    if settings.lease_mode",
     ),
     _mutant(
         "an earlier off of the same attempt is forgotten",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from hblink.core import effect, fence, liveness, peer, policy, state, turn
+from hblink.core import alone, effect, fence, liveness, peer, policy, state, turn
 from hblink.core.state import veto
 from hblink.core.value import Advert, Grant, Power, Reason, Role, Settings
 from hblink.sim.explorer import decision, rule
@@ -54,6 +54,26 @@ PARTITION = Family("partition", ticks=6, formed=True, faults=4, dark=True, moves
 SIGHTED = Family("sighted", ticks=6, formed=True, faults=2, dark=True, moves=names("sight panic"))
 BENCHED = Family("benched", ticks=5, formed=True, orders=2, moves=names("standby switchover"))
 DRILL = Family("drill", ticks=3, formed=True, faults=1, orders=2, dark=True, moves=names("drill maintenance cut"))
+LEASE = Family(
+    "lease",
+    ticks=11,
+    formed=True,
+    faults=2,
+    has_fence=False,
+    dark=True,
+    lease=3,
+    moves=names("cut cut_one heal freeze slow"),
+)
+BY_FENCE = Family(
+    "by-fence",
+    ticks=7,
+    absent=True,
+    by_fence=True,
+    faults=1,
+    dark=True,
+    slots_hold=False,
+    moves=names("press boot cut"),
+)
 MAINTENANCE = Family(
     "maintenance", ticks=4, formed=True, faults=2, orders=1, dark=True, moves=names("maintenance cut die")
 )
@@ -206,14 +226,14 @@ def narrow_slots(patch: Patch) -> None:
 
 
 def inert_rule_off(patch: Patch) -> None:
-    original = policy._act_alone
+    original = policy.act_alone
 
     def act_alone(now: turn.Turn, forbidden: Reason | None) -> bool:
         if not now.state.heard and now.state.check is None and forbidden is None:
             now.set(heard=True)
         return original(now, forbidden)
 
-    patch.setattr(policy, "_act_alone", act_alone)
+    patch.setattr(policy, "act_alone", act_alone)
 
 
 def off_before_the_first_reading(patch: Patch) -> None:
@@ -223,11 +243,11 @@ def off_before_the_first_reading(patch: Patch) -> None:
         turn.become_fencing(now, Reason.START_ALONE)
         return True
 
-    patch.setattr(policy, "_act_inert", act_inert)
+    patch.setattr(alone, "_act_inert", act_inert)
 
 
 def veto_ignored(patch: Patch) -> None:
-    for module in (policy, fence):
+    for module in (policy, fence, alone):
         patch.setattr(module, "veto", lambda state, now: None)
         patch.setattr(module, "claim_veto", lambda state, now: None)
 
@@ -478,7 +498,7 @@ MUTANTS = (
     Mutant(
         edited(
             "maintenance_does_not_forbid_a_fence",
-            "hblink.core.policy",
+            "hblink.core.alone",
             "    if in_maintenance(state):\n        return _wait_in_maintenance(turn)\n",
             "",
         ),
@@ -529,6 +549,66 @@ MUTANTS = (
         ),
         CAPPED,
         "S15",
+    ),
+    Mutant(
+        edited(
+            "an_owner_serves_on_after_its_lease",
+            "hblink.core.lease",
+            "    if turn.now >= end_at:\n",
+            "    if turn.now < 0:\n",
+        ),
+        LEASE,
+        "I1",
+    ),
+    Mutant(
+        edited(
+            "the_holder_claims_on_a_promise_too",
+            "hblink.core.lease",
+            " and not holds_token(settings, state.epoch)",
+            "",
+        ),
+        LEASE,
+        "I2",
+    ),
+    Mutant(
+        edited(
+            "the_watchdog_is_left_out_of_the_promise",
+            "hblink.core.lease",
+            " + settings.stop_bound_ns + watchdog_ns",
+            "",
+        ),
+        LEASE,
+        "I2",
+    ),
+    Mutant(
+        edited(
+            "a_promise_outlives_a_word_that_proves_nothing",
+            "hblink.core.peer",
+            "        advert=None,\n        promise_ns=None,\n        authentic_at",
+            "        advert=None,\n        authentic_at",
+        ),
+        LEASE,
+        "I2",
+    ),
+    Mutant(
+        edited(
+            "who_may_have_been_fenced_starts_by_a_fence",
+            "hblink.core.fence",
+            "StartAlone.FENCE and state.orderly and",
+            "StartAlone.FENCE and",
+        ),
+        BY_FENCE,
+        "I11",
+    ),
+    Mutant(
+        edited(
+            "starts_by_a_fence_again_and_again",
+            "hblink.core.fence",
+            "        turn.set(orderly=False)  # once\n",
+            "",
+        ),
+        BY_FENCE,
+        "I11",
     ),
     Mutant(
         edited(

@@ -52,6 +52,21 @@ def test_no_more_addresses_are_said_than_a_frame_should_carry() -> None:
     assert unpack(pack([first])) == (first,)
 
 
+def test_a_promise_takes_its_turn_in_whole_milliseconds_and_is_never_shortened() -> None:
+    elements = Elements(BOOT, DIGEST, "0.1.0")
+    elements.set_promise(12_000_000_001)
+    said = [elements.next([1]) for _ in range(4)]
+    assert [tlv.value for tlv in said if tlv.type == TlvType.STOP_PROMISE] == [(12_001).to_bytes(4, "big")]
+    elements.set_promise(None)
+    assert TlvType.STOP_PROMISE not in turns(elements, 6)
+
+
+@pytest.mark.parametrize("value", [b"", bytes(4), b"\1\2\3", b"\1\2\3\4\5"])
+def test_a_promise_of_no_time_or_another_length_is_malformed(value: bytes) -> None:
+    malformed = f"TLV {int(TlvType.STOP_PROMISE)} malformed"
+    assert unpack(bytes((TlvType.STOP_PROMISE, len(value))) + value) == malformed
+
+
 @pytest.mark.parametrize("length", [0, 5, 7, 54])
 def test_a_list_of_addresses_of_another_length_is_malformed(length: int) -> None:
     assert unpack(bytes((TlvType.SERVICE_MACS, length)) + bytes(length)) == f"TLV {int(TlvType.SERVICE_MACS)} malformed"

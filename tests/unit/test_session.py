@@ -530,3 +530,37 @@ def test_what_cannot_be_said_is_refused_at_the_start(change: dict[str, Any]) -> 
     }
     with pytest.raises(ValueError):  # noqa: PT011 - any of several texts
         Session(**(arguments | change))
+
+
+# What the peer promises (SAFETY S2e)
+
+
+def test_a_promise_stands_while_the_watchdog_is_said_to_be_armed_and_ends_with_its_session() -> None:
+    now = START
+    alpha, beta = pair(now)
+    promising = dataclasses.replace(ACTIVE, watchdog_armed=True, promise_ns=12 * SECOND)
+
+    def heard(advert: Advert, sender: Session = alpha) -> int | None:
+        """What beta applies of the next frame of `sender` that it applies at all."""
+        nonlocal now
+        for _ in range(10):
+            now += 100 * MS
+            received = beta.receive(0, say(sender, now, (0,), advert)[0], now)
+            sender.receive(0, say(beta, now, (0,))[0], now)
+            (event,) = received.events
+            if isinstance(event, PeerBeat) and event.advert is not None:
+                return event.advert.promise_ns
+        raise AssertionError("nothing was applied")
+
+    assert heard(ACTIVE) is None
+    promised = [heard(promising) for _ in range(6)]
+    assert promised[-1] == 12 * SECOND, "once its turn has come, in every frame"
+    assert heard(dataclasses.replace(promising, watchdog_armed=False, promise_ns=None)) is None
+    assert heard(promising) == 12 * SECOND
+    restarted = session(0, number=2, at=now)
+    assert heard(ACTIVE, restarted) is None
+    armed = dataclasses.replace(ACTIVE, watchdog_armed=True)
+    assert [heard(armed, restarted) for _ in range(6)] == [None] * 6, "another daemon, which has promised nothing"
+    report = beta.peer_report()
+    assert report is not None
+    assert report.promise_ns is None

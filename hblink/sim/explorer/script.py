@@ -37,7 +37,7 @@ EXPLORE, SETTLE, VIOLATION = "explore", "settle", "VIOLATION"
 # What of a family changes what a move does, or what is wrong.
 WISHES = (
     "links", "absent", "dark", "disk", "disks", "has_fence", "deadtime", "half_open_ticks", "one_link_alive",
-    "steady", "slots_hold", "auto_failback", "fence_cap", "self_reset",
+    "steady", "slots_hold", "auto_failback", "fence_cap", "self_reset", "lease", "by_fence",
 )  # fmt: skip
 _PLENTY = Budget(1, 1, 1)
 _BASE = Family("script", ticks=0, moves=EVERY_MOVE, lossy=True, drops=True)
