@@ -16,6 +16,7 @@ from pathlib import Path
 from hblink.config import Config, ConfigError, IpmiFenceConfig, SerialLinkConfig, UdpLinkConfig
 from hblink.config.document import Findings
 from hblink.config.secret import judge_fence_secrets, load_keyring, node_index
+from hblink.guard.watchdog import SOFTDOG
 from hblink.links.console import console_use
 from hblink.process import PATH
 
@@ -56,6 +57,7 @@ def judge_host(config: Config, directory: Path, hostname: str, root: Path = Path
         _judge_links(config, me, root, findings)
     _judge_vips(config, root, findings)
     _judge_sleep(root, findings)
+    _judge_watchdog(config, root, findings)
     return findings
 
 
@@ -135,6 +137,23 @@ def _judge_sleep(root: Path, findings: Findings) -> None:
             "host",
             f"the kernel can sleep ({offered}), and {', '.join(open_targets)} would let it",
             "systemctl mask " + " ".join(SLEEP_TARGETS),
+        )
+
+
+def _judge_watchdog(config: Config, root: Path, findings: Findings) -> None:
+    """The lease mode rests on a timer beside the processor (S2e); softdog is one of the kernel that may hang."""
+    device = config.guard.watchdog
+    if device is None:
+        return
+    if not (root / device.relative_to("/")).exists():
+        hint = "ls /dev/watchdog*; modprobe the driver of the board"
+        findings.problem("guard.watchdog", f"there is no {device}", hint)
+    name = "watchdog0" if device.name == "watchdog" else device.name
+    if config.guard.lease_mode and _read(root / "sys/class/watchdog" / name / "identity") == SOFTDOG:
+        findings.problem(
+            "guard.lease_mode",
+            f"{device} is softdog, which hangs with the kernel: the peer could not rely on it",
+            "load the driver of the board's own watchdog, and blacklist softdog",
         )
 
 

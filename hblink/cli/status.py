@@ -75,7 +75,13 @@ def is_good(status: Status) -> bool:
 def render(status: Status) -> list[str]:
     """Lay the document out in at most 24 lines of at most 79 columns; VIPs and alarms share what room there is."""
     head = _head_lines(status) + _link_lines(status)
-    tail = [*_health_lines(status), *fence_lines(status), *_outlook_lines(status), _loop_line(status)]
+    tail = [
+        *_health_lines(status),
+        *fence_lines(status),
+        *_guard_lines(status),
+        *_outlook_lines(status),
+        _loop_line(status),
+    ]
     vips, alarms = _vip_lines(status), _alarm_lines(status)
     room = HEIGHT - 1 - len(head) - len(tail)  # a line for the prompt
     vip_room = max(min(len(vips), room - min(len(alarms), room // 2)), 1)
@@ -118,6 +124,21 @@ def fence_lines(status: Status) -> list[str]:
     warned = f"; warning {', '.join(warnings)}" if warnings else ""
     detail = f": {fence['detail']}" if fence.get("detail") else ""
     return wrap(f"{readiness}{age}{outstanding}{warned}{detail}", "FENCE   ", 2)
+
+
+def _guard_lines(status: Status) -> list[str]:
+    """One line on the watchdog, and on what the nodes have promised each other; none where there is no watchdog."""
+    guard = status.get("guard") or {}
+    if not guard.get("device"):
+        return []
+    why = f" ({clean(guard['reason'])})" if guard.get("reason") else ""
+    armed = f"armed, {duration(guard.get('timeout_ms'))}" if guard.get("armed") else f"NOT ARMED{why}"
+    text = f"watchdog {armed}"
+    if guard.get("lease_mode"):
+        mine, theirs = guard.get("promise_ms"), guard.get("peer_promise_ms")
+        words = [duration(ms) if ms else "NO PROMISE" for ms in (mine, theirs)]
+        text += f"; lease mode: stops within {words[0]}, peer {words[1]}"
+    return [cut(f"GUARD   {text}")]
 
 
 def _show(as_json: bool) -> int:

@@ -87,7 +87,10 @@ class Guard:
         self._log(Priority.CRITICAL, f"still here: {complaint or 'the kernel did not reset'}", now)
 
     def document(self) -> dict[str, object]:
-        """Describe the guard, for `status`: `armed`, `device`, `timeout_ms`, and the coded reason if it is not."""
+        """Describe the guard, for `status`: `armed`, `device`, `timeout_ms`, and the coded reason if it is not.
+
+        The promises are those of the lease mode (S2e): of this node, and the last word of the peer.
+        """
         config = self._context.config.guard
         report = None if self._watchdog is None else self._watchdog.report
         return {
@@ -96,6 +99,9 @@ class Guard:
             "timeout_ms": None if report is None else report.timeout_ns // MS,
             "reason": None if self._complaint is None else self._complaint.reason,
             "self_reset_ms": None if config.self_reset_ns is None else config.self_reset_ns // MS,
+            "lease_mode": config.lease_mode,
+            "promise_ms": _ms(self._state().promise_ns),
+            "peer_promise_ms": _ms(self._state().peer.promise_ns),
         }
 
     def _say_armed(self) -> None:
@@ -142,3 +148,7 @@ class Guard:
 
     def _log(self, priority: Priority, text: str, now: int, **fields: object) -> None:
         self._context.log(priority, text, now, Kind.DAEMON, **fields)
+
+
+def _ms(duration_ns: int | None) -> int | None:
+    return None if duration_ns is None else duration_ns // MS

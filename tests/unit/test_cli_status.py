@@ -202,3 +202,14 @@ def test_upstream_targets_have_a_line_of_their_own() -> None:
     status = {**GOOD, "health": {"score": None, "targets": unknown}}
     assert "HEALTH  1 of 2 targets answer; SILENT: 2001:db8::1 on eth0 (not known)" in render(status)
     assert not any("HEALTH" in line for line in render(GOOD)), "nobody is asked"
+
+
+def test_the_watchdog_and_what_was_promised_have_a_line_where_there_is_one() -> None:
+    status = copy.deepcopy(GOOD)
+    status["guard"] = {"device": "/dev/watchdog0", "armed": True, "timeout_ms": 2000, "reason": None}
+    assert "GUARD   watchdog armed, 2.0 s" in render(status)
+    status["guard"] |= {"lease_mode": True, "promise_ms": 12_000, "peer_promise_ms": None}
+    [line] = [line for line in render(status) if line.startswith("GUARD")]
+    assert line.endswith("; lease mode: stops within 12 s, peer NO PROMISE")
+    status["guard"] |= {"armed": False, "reason": "watchdog_busy"}
+    assert any("NOT ARMED (watchdog_busy)" in line for line in render(status))

@@ -114,3 +114,22 @@ def test_a_wide_prefix_needs_promote_secondaries(machine: Machine) -> None:
 def test_ipmitool_must_be_in_path(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hblink.host.PATH", str(machine.root))
     assert "install ipmitool" in machine.problems()["fence[0]"]
+
+
+GUARD = ('cluster = "fw-pair"\n', 'cluster = "fw-pair"\nguard = { watchdog = "/dev/watchdog0", lease_mode = true }\n')
+
+
+def test_a_watchdog_that_is_not_there_is_a_problem(machine: Machine) -> None:
+    assert "there is no /dev/watchdog0" in machine.problems(GUARD)["guard.watchdog"]
+    machine.write("dev/watchdog0", "")
+    assert machine.problems(GUARD) == {}
+
+
+def test_the_lease_mode_is_refused_on_a_timer_of_the_kernel_itself(machine: Machine) -> None:
+    machine.write("dev/watchdog0", "")
+    machine.write("sys/class/watchdog/watchdog0/identity", "i6300ESB timer\n")
+    assert machine.problems(GUARD) == {}
+    machine.write("sys/class/watchdog/watchdog0/identity", "Software Watchdog\n")
+    assert "softdog" in machine.problems(GUARD)["guard.lease_mode"]
+    without = (GUARD[0], GUARD[1].replace(", lease_mode = true", ""))
+    assert machine.problems(without) == {}, "to reset a hung daemon it is good enough"

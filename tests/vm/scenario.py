@@ -249,6 +249,45 @@ def failing_stop(stage: Stage) -> None:
     stage.audit([active] if new == active else [active, other(active)])
 
 
+def lease_mode(stage: Stage) -> None:
+    """Lease mode on real watchdogs: links and BMCs are gone; the active stops by itself, then the standby serves."""
+    pair = stage.pair
+    _switch_lease_mode(stage, "echo 'lease_mode = true' >>/etc/hblink/hblink.toml")
+    active, standby = (first := stage.settle()), other(first)
+    stage.wait(lambda: _promises(stage, active) and _promises(stage, standby), 60, "both nodes to know both promises")
+    for node in NODES:
+        pair.bmcs[node].stop()
+    stage.begin()
+    pair.cut_ethernet()
+    pair.cut_serial()
+    stage.wait_owner(standby, 180)
+    assert stage.status(standby)["grant"] == "lease", stage.status(standby)
+    events = pair.guests[active].run("hblink events -n 60").output
+    assert "lease_ended" in events, events
+    stage.note(f"{stage.status(active)['role']} is what {active} became")
+    pair.heal()
+    stage.wait(lambda: stage.hears(standby) and stage.hears(active), BOOT_S, "both to hear each other")
+    for node in NODES:
+        pair.bmcs[node].start()
+    stage.settle(standby)
+    stage.audit([active, standby])
+    _switch_lease_mode(stage, "sed -i /lease_mode/d /etc/hblink/hblink.toml")
+    stage.settle()
+
+
+def _promises(stage: Stage, node: str) -> bool:
+    guard = stage.status(node).get("guard", {})
+    return bool(guard.get("promise_ms") and guard.get("peer_promise_ms"))
+
+
+def _switch_lease_mode(stage: Stage, command: str) -> None:
+    """Change the configuration of both nodes; [guard] is read at the start of a daemon only."""
+    for node in (other(first := stage.settle()), first):
+        changed = stage.pair.guests[node].run(f"{command} && hblink check && systemctl restart hblink", 120)
+        assert changed.status == 0, changed.output
+        stage.settle(timeout_s=BOOT_S)
+
+
 def _asks(guest: Guest) -> bool:
     return b"has no configuration yet" in guest.console_log.read_bytes()
 
@@ -290,6 +329,7 @@ STEPS: list[Callable[[Stage], None]] = [
     blocked_and_confirmed,
     hung_kernel,
     failing_stop,
+    lease_mode,
 ]
 # The steps whose gap is the time of a takeover, as the table calls them.
 TAKEOVERS = {
