@@ -1,9 +1,9 @@
 """A null modem between two pseudo terminals: bytes cross at the line's rate, through a bounded FIFO, or not at all.
 
 `NullModem` is the handle that tests hold; the carrying is done by this same file run as a program, so that neither a
-stopped daemon nor a busy test delays a byte. A pty has no modem lines and its TIOCOUTQ is always 0: what depends on
-them is proven elsewhere. The FIFO here stands for the driver's transmit buffer: when it is full, nothing more is read
-and the writer gets EAGAIN, as on a port.
+stopped daemon nor a busy test delays a byte. A pty has no modem lines (`modemlines` gives it some) and its TIOCOUTQ is
+always 0: what depends on that is proven elsewhere. The FIFO here stands for the driver's transmit buffer: when it is
+full, nothing more is read and the writer gets EAGAIN, as on a port.
 
 Must never import anything of the project: it also runs as a program of its own.
 """

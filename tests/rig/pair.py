@@ -3,7 +3,7 @@
     client ---+--- lan0, lan1 (bridges) ---+--- alpha === hb0, null modem === beta
               BMCs of both, and the nodes' mgmt0, on a bridge of their own: cut separately
 
-Faults of the Ethernet cable are silent (the carrier stays up) unless `unplug_ethernet` is used.
+Faults of the cables are silent (carrier and modem lines stay up) unless `unplug_ethernet` or `unplug_serial` is used.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TypeVar
 from hblink_wire.key import SECRET_LENGTH, Keyring, format_keyring, new_key
 
 from tests.rig.bmc import Bmc
+from tests.rig.modemlines import ModemLines
 from tests.rig.namespace import Lab, Namespace
 from tests.rig.node import Node
 from tests.rig.nullmodem import Direction, NullModem
@@ -81,12 +82,15 @@ class Pair:
         self._cable(lab, spaces, bmc_spaces)
         self.nullmodem = NullModem(baud=self.setting.baud)
         self._stack.callback(self.nullmodem.close)
+        self.modem_lines = ModemLines(self.directory, self.nullmodem.paths) if self.setting.modem_lines else None
         self.nodes: dict[str, Node] = {}
         for node in NODES:
             made = Node(node, spaces[node], self.directory / node, interfaces(node))
             self.nodes[node] = made
             self._stack.callback(made.close)
             made.cabling = self._connect
+            if self.modem_lines is not None:
+                made.environment.update(self.modem_lines.environment)
         self.alpha, self.beta = (self.nodes[node] for node in NODES)
         for name, made in self.nodes.items():  # closed first: nobody fences anybody while the rig ends
             bmc = Bmc(bmc_spaces[name], self.directory / f"bmc-{name}", BMC_ADDRESS[name], made.switch)
@@ -228,6 +232,12 @@ class Pair:
         """Lose every byte of that direction of the null modem."""
         self.nullmodem.cut(direction)
 
+    def unplug_serial(self) -> None:
+        """Take the null modem out: no byte crosses, and both ends lose the other's lines, if there are any."""
+        self.cut_serial()
+        if self.modem_lines is not None:
+            self.modem_lines.cut(True)
+
     def cut_links(self) -> None:
         """Cut both heartbeat links at once, both ways."""
         self.cut_serial()
@@ -246,6 +256,8 @@ class Pair:
         self._cut.clear()
         self._unplugged = False
         self.nullmodem.heal()
+        if self.modem_lines is not None:
+            self.modem_lines.cut(False)
         for node in self.nodes.values():
             if node.alive:
                 node.namespace.ip(f"link set {HEARTBEAT_INTERFACE} up")

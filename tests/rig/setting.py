@@ -5,6 +5,7 @@ The addresses are those reserved for documentation (RFC 5737, RFC 3849) on the s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -54,6 +55,8 @@ class Setting:
     outlets: str | None = None  # a directory: each node's second level is fence_dummy with the file outlet-NODE there
     observe_interval_ms: float = 10
     relay: bool = False  # the direct cable runs through a relay that can lose frames
+    direct: bool = False  # the direct cable is declared as one: its carrier counts as the far end's signal
+    modem_lines: bool = False  # the null modem's ports have modem lines
     targets: tuple[tuple[str, str], ...] = ()  # [[target]]: (address, interface)
     health: Mapping[str, int] = field(default_factory=dict)  # keys of [health]
 
@@ -63,6 +66,8 @@ class Setting:
         if self.guarantee is not None:
             head["guarantee"] = self.guarantee
         ethernet: dict[str, str | int] = {"name": "direct", "type": "udp"}
+        if self.direct:
+            ethernet["direct"] = True
         serial: dict[str, str | int] = {"name": "serial", "type": "serial", "baud": self.baud}
         for node, port in zip(NODES, ports, strict=True):
             ethernet[f"endpoint.{node}"] = HEARTBEAT_ADDRESS[node]
@@ -135,5 +140,5 @@ def interfaces(node: str) -> list[Interface]:
 def _table(header: str | None, entries: Mapping[str, str | int]) -> str:
     lines = [] if header is None else [header]
     for key, value in entries.items():
-        lines.append(f"{key} = {value}" if isinstance(value, int) else f'{key} = "{value}"')
+        lines.append(f"{key} = {json.dumps(value)}")
     return "\n".join(lines) + "\n"

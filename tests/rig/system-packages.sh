@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the system programs that the demo and the tests use, if any is missing. Needs root only then.
+# Install the system programs that the demo uses, and with "test" or "vm" what those need too, if any is missing. Needs
+# root only then.
 set -eu
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 missing=
@@ -13,6 +14,9 @@ need unshare util-linux
 # Debian 12 has all agents in one package; later ones have a package for each.
 need fence_ipmilan "$(apt-cache pkgnames fence-agents-ipmilan 2>/dev/null | grep -x fence-agents-ipmilan || echo fence-agents)"
 need fence_dummy "$(apt-cache pkgnames fence-agents-dummy 2>/dev/null | grep -x fence-agents-dummy || echo fence-agents)"
+if [ "${1:-}" = test ]; then # what the rig compiles: modem lines for a pty
+    need cc "gcc libc6-dev"
+fi
 if [ "${1:-}" = vm ]; then # also what builds the image and runs the guests
     need qemu-system-x86_64 qemu-system-x86
     need mmdebstrap mmdebstrap
