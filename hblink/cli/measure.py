@@ -95,7 +95,8 @@ def _links(status: Status) -> Iterator[Family]:
     yield gauges("hblink_link_last_frame_age_seconds", "Time since the last fresh frame on this link.", ages)
     trips = _told(links, _ms_at("rtt_ms"))
     yield gauges("hblink_link_round_trip_seconds", "Time to the peer and back.", trips)
-    losses = _told(links, lambda link: _scaled(link.get("loss_percent"), -2))
+    heard = [place for place in links if place[0].get("last_ms") is not None]  # before that it says 0
+    losses = _told(heard, lambda link: _scaled(link.get("loss_percent"), -2))
     yield gauges("hblink_link_loss_ratio", "Share of the peer's latest frames that did not come in.", losses)
 
 

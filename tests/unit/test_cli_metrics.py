@@ -129,6 +129,8 @@ def test_foreign_bytes_do_not_reach_the_terminal() -> None:
 def unheard(status: dict[str, Any]) -> None:
     status.update(peer_state="unheard", peer_role=None, peer_epoch=None, peer_seen_ms=None, peer_version=None,
                   config_match=None)  # fmt: skip
+    for link in status["links"]:
+        link.update({"in": "unknown", "out": "unknown", "last_ms": None, "rtt_ms": None, "loss_percent": 0})
 
 
 def without_fence(status: dict[str, Any]) -> None:
@@ -148,7 +150,8 @@ def without_watchdog(status: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "gone"),
     [
-        (unheard, {"peer_build_info", "peer_last_frame_age_seconds", "peer_role", "peer_epoch", "config_match"}),
+        (unheard, {"peer_build_info", "peer_last_frame_age_seconds", "peer_role", "peer_epoch", "config_match",
+                   "link_up", "link_last_frame_age_seconds", "link_round_trip_seconds", "link_loss_ratio"}),
         (without_fence, {"fence_ready", "fence_proof_age_seconds", "fence_proof_duration_seconds", "fences_last_hour",
                          "fences_last_hour_cap", "fence_level_ready", "fence_level_look_age_seconds",
                          "fence_level_look_duration_seconds", "fence_level_warning"}),
