@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "show roles, links, addresses, fence, and the next failover",
     "events": "show what happened, when and why",
     "why": "say why it is not active or would not take over, and what to do",
+    "metrics": "print the state of this node for Prometheus",
     "switchover": "move the service to the other node",
     "standby": "give the service to the peer, and stay away from it",
     "online": "be ready for the service again after standby or a failed start",

@@ -22,6 +22,7 @@ class Account:
         self.alarm_since: dict[Alarm, int] = {}
         self._lateness = [0] * (len(_BUCKETS_US) + 1)  # the last one for anything above
         self.lateness_max_ns = 0
+        self.lateness_sum_ns = 0
         self._last_heard_at: int | None = None
         self._fencing_at: int | None = None
         self._device_before_ns = 0
@@ -30,8 +31,9 @@ class Account:
 
     def note_lateness(self, late_ns: int) -> None:
         """Count how late a timer ran; allocates nothing that stays."""
-        self._lateness[bisect_left(_BUCKETS_US, late_ns // 1000)] += 1
+        self._lateness[bisect_left(_BUCKETS_US, -(-late_ns // 1000))] += 1  # rounded up: no bound is exceeded
         self.lateness_max_ns = max(self.lateness_max_ns, late_ns)
+        self.lateness_sum_ns += late_ns
 
     def lateness_ms(self, share: float) -> float:
         """The bound in milliseconds that this share of the timers kept."""

@@ -82,6 +82,7 @@ class Daemon:
     ) -> None:
         self.loop = loop
         self.who = who
+        self.started_at = loop.now()
         self.settings = settings_of(config, who.me)
         self.state: State = initial(self.settings)
         self.account = Account()
@@ -99,7 +100,7 @@ class Daemon:
         self._exit_status: int | None = None
         self.history = History(loop, flight, f"{who.session_id:016x}")
         self.context = Context(loop, config, who.me, self.feed, self.log)
-        self.session = _make_session(config, who, ring, loop.now())
+        self.session = _make_session(config, who, ring, self.started_at)
         self.heartbeat = Heartbeat(
             loop,
             config.links,

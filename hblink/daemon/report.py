@@ -33,6 +33,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "reason": state.reason.value,
         "grant": None if state.claimed_by is None else state.claimed_by.value,
         "since_ms": (now - state.role_at) // 1_000_000,
+        "uptime_ms": _age_ms(daemon.started_at, now),
         "epoch": state.epoch,
         "yielded": state.yielded,
         "version": daemon.who.version,
@@ -63,6 +64,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "lateness_ms": {
             "max": round(daemon.account.lateness_max_ns / 1e6, 3),
             "p99": daemon.account.lateness_ms(0.99),
+            "sum": round(daemon.account.lateness_sum_ns / 1e6, 3),
             "histogram": daemon.account.lateness_histogram(),
         },
     }
@@ -148,7 +150,7 @@ def _fence(daemon: Daemon, now: int) -> dict[str, object]:
     fence = daemon.fence.fence
     if fence is None:
         none = {"configured": False, "ready": None, "age_ms": None, "detail": "no fence device"}
-        return {**none, "outstanding": False, "levels": [], "proof": None}
+        return {**none, "outstanding": False, "levels": [], "proof": None, **_fences(daemon)}
     return {
         "configured": True,
         "ready": fence.readiness.ready,
@@ -157,7 +159,14 @@ def _fence(daemon: Daemon, now: int) -> dict[str, object]:
         "outstanding": outstanding,
         "levels": daemon.fence.documents(now),
         "proof": daemon.fence.proof(),
+        **_fences(daemon),
     }
+
+
+def _fences(daemon: Daemon) -> dict[str, object]:
+    """The fences of the powered-on peer within the hour, and their cap; None without a cap, as nobody counts then."""
+    cap = daemon.settings.fence_cap
+    return {"fences_last_hour": len(daemon.state.fences) if cap else None, "fences_per_hour": cap or None}
 
 
 def _age_ms(at: int | None, now: int) -> int | None:

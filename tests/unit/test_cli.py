@@ -22,6 +22,7 @@ from hblink.config.secret import load_keyring
 from hblink.control.server import ControlServer, Request
 from hblink.core.value import AlarmCode, Reason
 from hblink.loop import Loop
+from tests.rig.scrape import Scrape
 from tests.unit.sample import GOOD, WITHOUT_FENCES, edited
 
 Capture = pytest.CaptureFixture[str]
@@ -173,7 +174,7 @@ def test_key_uses_the_keyring_that_the_configuration_names(directory: Path, caps
 
 
 @pytest.mark.parametrize(
-    "words", [["status"], ["switchover"], ["fence", "status"], ["fence", "confirm", "beta", "--yes"]]
+    "words", [["status"], ["metrics"], ["switchover"], ["fence", "status"], ["fence", "confirm", "beta", "--yes"]]
 )
 def test_no_daemon_is_not_good_and_says_what_to_look_at(directory: Path, capsys: Capture, words: list[str]) -> None:
     assert main(words) == 1
@@ -302,6 +303,74 @@ def test_status_asks_the_daemon(daemon: Daemon, capsys: Capture) -> None:
     assert "gave no status: not now" in capsys.readouterr().err
 
 
+def test_metrics_of_a_pair_that_is_not_well_are_a_good_scrape(daemon: Daemon, capsys: Capture) -> None:
+    assert main(["metrics"]) == 0
+    got = Scrape(capsys.readouterr().out)
+    assert (got.value("hblink_up"), got.value("hblink_blocked"), got.value("hblink_fence_ready")) == (1, 1, 1)
+    daemon.answers["status"] = {"ok": False, "error": "not now"}
+    assert main(["metrics"]) == 1
+    captured = capsys.readouterr()
+    assert "gave no status: not now" in captured.err
+    assert Scrape(captured.out).samples == {("hblink_up", frozenset()): 0}
+
+
+@pytest.mark.usefixtures("directory")
+def test_metrics_without_a_daemon_say_so(capsys: Capture) -> None:
+    assert main(["metrics"]) == 1
+    assert Scrape(capsys.readouterr().out).samples == {("hblink_up", frozenset()): 0}
+
+
+def test_metrics_replace_the_textfile(daemon: Daemon, directory: Path, capsys: Capture) -> None:
+    collected = directory / "collected"
+    collected.mkdir()
+    file = collected / "hblink.prom"
+    before = os.umask(0o077)
+    try:
+        assert main(["metrics", "--textfile", str(file)]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert Scrape(file.read_text()).value("hblink_up") == 1
+    earlier = file.stat().st_ino
+    daemon.answers["status"] = {"ok": False, "error": "not now"}
+    assert main(["metrics", "--textfile", str(file)]) == 1
+    assert Scrape(file.read_text()).samples == {("hblink_up", frozenset()): 0}, "not that of an hour ago"
+    assert file.stat().st_ino != earlier, "whoever reads the old one reads it to its end"
+    assert list(collected.iterdir()) == [file]
+    assert capsys.readouterr().out == ""
+
+
+# On a file system of its own, of one page, which the old file fills or which cannot be written.
+SPOILT = """
+mount -t tmpfs -o size=4k tmpfs "$1" && echo old >"$1/hblink.prom" && {how}
+"$0" -m hblink.cli.main metrics --textfile "$1/hblink.prom"
+echo "$? $(cat "$1/hblink.prom") $(ls -A "$1")"
+"""
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [(":", "No space left on device"), ('mount -o remount,ro "$1"', "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_a_textfile_that_cannot_be_written_stays_as_it_was(directory: Path, how: str, why: str) -> None:
+    namespace = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
+    script = ("sh", "-c", SPOILT.format(how=how), sys.executable, str(directory / "collected"))
+    (directory / "collected").mkdir()
+    done = subprocess.run([*namespace, *script], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "1 old hblink.prom\n", done.stderr
+    assert done.stderr == f"hblink metrics: cannot write {directory}/collected/hblink.prom: {why}\n"
+
+
+def test_a_textfile_is_a_file_in_a_directory_that_is_there(directory: Path, capsys: Capture) -> None:
+    os.mkfifo(directory / "pipe")
+    for name, why in (("pipe", "no ordinary file"), ("", "no ordinary file"), ("no/such", "No such file")):
+        assert main(["metrics", "--textfile", str(directory / name)]) == 1
+        assert why in capsys.readouterr().err
+    assert stat.S_ISFIFO((directory / "pipe").stat().st_mode)
+
+
 def test_run_does_not_start_with_a_bad_configuration(directory: Path) -> None:
     (directory / "hblink.toml").write_text(WITHOUT_FENCES)
     done = subprocess.run([sys.executable, "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=30)
@@ -326,16 +395,24 @@ HEAVY = (
 )
 
 
-@pytest.mark.usefixtures("directory")
 @pytest.mark.parametrize(
-    "words", [["status"], ["why"], ["events"], ["fence", "status"], ["switchover"], ["maintenance", "on"]]
+    "words",
+    [
+        ["status"],
+        ["why"],
+        ["events"],
+        ["metrics", "--textfile", "hblink.prom"],
+        ["fence", "status"],
+        ["switchover"],
+        ["maintenance", "on"],
+    ],
 )
-def test_what_asks_the_daemon_imports_narrowly(words: list[str]) -> None:
+def test_what_asks_the_daemon_imports_narrowly(directory: Path, words: list[str]) -> None:
     program = (
         f"import sys; from hblink.cli.main import main; code = main({words!r});"
         f"print([name for name in {HEAVY!r} if name in sys.modules]); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=directory)
     assert (done.returncode, done.stdout) == (1, "[]\n")
 
 

@@ -88,3 +88,10 @@ def test_the_histogram_of_lateness_counts_every_timer_once() -> None:
     }  # fmt: skip
     assert account.lateness_ms(0.5) == 0.2
     assert account.lateness_ms(1.0) == account.lateness_max_ns / 1e6 == 2000.0
+
+
+def test_no_timer_was_later_than_its_bucket_says() -> None:
+    account = Account()
+    account.note_lateness(100_001)
+    assert [entry["up_to_us"] for entry in account.lateness_histogram() if entry["count"]] == [200]
+    assert account.lateness_sum_ns == 100_001
