@@ -58,10 +58,15 @@ def _differs(value: State | PeerView, changes: dict[str, Any]) -> bool:
 
 
 def leave_attempt(turn: Turn) -> None:
-    """Give up a fencing attempt: an `off` that was sent and not seen to work is outstanding from now on (S3)."""
+    """Give up a fencing attempt: an `off` that was sent and not seen to work is outstanding from now on (S3).
+
+    One that was accepted may have left a peer without power whose place nobody takes: it is to be on again.
+    """
     attempt = turn.state.attempt
     if attempt is not None and attempt.commanded:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
+        if attempt.accepted and not attempt.was_off:
+            turn.set(power_on_at=turn.now)
     turn.set(attempt=None)
 
 
