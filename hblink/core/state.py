@@ -241,6 +241,7 @@ def memory_of(state: State) -> Memory:
         outstanding_until=state.outstanding_until,
         fences=state.fences,
         fence_lied=state.fence_lied,
+        unleased=state.unleased,
         orderly=state.orderly,
     )
 

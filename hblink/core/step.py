@@ -164,13 +164,15 @@ def _start(turn: Turn, memory: Memory) -> None:
     authentic_at = memory.last_authentic_at
     if authentic_at is not None and authentic_at > now:
         authentic_at = None  # of another kernel boot
+    # S18: a peer that knows of the maintenance takes nothing, however long this daemon was away.
+    maintained = memory.unleased and (memory.maintenance or memory.peer_maintenance)
     op_id = turn.op()
     turn.set(
         role_at=now,
         epoch=max(memory.epoch, turn.settings.preferred),
         ran=memory.ran,
         heard=memory.peer_heard,
-        grant=memory.grant,
+        grant=Grant.MAINTAINED if maintained else memory.grant,
         listen_until=now + turn.settings.initdead_ns,
         cleared_at=now,
         service_op=op_id,

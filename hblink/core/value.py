@@ -76,6 +76,7 @@ class Grant(Enum):
     NOT_TAKEN = "not_taken"  # (c)
     OPERATOR = "operator"  # (d)
     KEPT = "kept"  # S7: the last grant, unbroken by any authentic frame of the peer
+    MAINTAINED = "maintained"  # S18: served when its daemon ended; the peer knew of the maintenance, and took nothing
     WRITTEN_WISH = "written_wish"  # S16: guarantee = "at-least-one"
     LEASE = "lease"  # (e): the peer has promised to have stopped by now
     POWER_LOSS = "power_loss"  # S16, opt-in: everything that the peer's power feeds went away at once
@@ -288,6 +289,7 @@ class Memory:
     outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
     fences: tuple[int, ...] = ()
     fence_lied: bool = False
+    unleased: bool = False  # S18: served in a maintenance of which the peer knew
     orderly: bool = False  # S5: the kernel boot before this one ended orderly, so it was not a fence that ended it
 
 

@@ -92,6 +92,7 @@ class MemoryFile:
             "outstanding_until": memory.outstanding_until,
             "fences": memory.fences,
             "fence_lied": memory.fence_lied,
+            "unleased": memory.unleased,
             "orderly": memory.orderly,
         }
         try:
@@ -142,7 +143,8 @@ class MemoryFile:
                 outstanding_until=None if outstanding is None else int(outstanding),
                 fences=tuple(int(instant) for instant in document["fences"]),
                 fence_lied=bool(document["fence_lied"]),
-                orderly=bool(document.get("orderly", False)),  # of a daemon before this one, in the middle of a boot
+                unleased=bool(document.get("unleased", False)),  # an older daemon does not say it
+                orderly=bool(document.get("orderly", False)),
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.

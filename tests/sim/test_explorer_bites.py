@@ -506,6 +506,16 @@ MUTANTS = (
         "S18",
     ),
     Mutant(
+        edited(
+            "a_maintenance_that_the_peer_may_not_know_keeps_the_service",
+            "hblink.core.step",
+            "memory.unleased and (memory.maintenance or memory.peer_maintenance)",
+            "memory.maintenance or memory.peer_maintenance",
+        ),
+        MAINTENANCE,
+        "I2",
+    ),
+    Mutant(
         edited("a_maintenance_that_was_heard_is_forgotten", "hblink.core.peer", "maintenance=advert.maintenance,", ""),
         MAINTENANCE,
         "S18",

@@ -11,7 +11,7 @@ from hblink.daemon.memory import MemoryFile
 from hblink.daemon.writer import Writer
 
 BOOT = "11111111-2222-3333-4444-555555555555"
-MEMORY = Memory(epoch=6, ran=True, peer_heard=True, grant=Grant.FENCED, last_authentic_at=123)
+MEMORY = Memory(epoch=6, ran=True, peer_heard=True, grant=Grant.FENCED, last_authentic_at=123, unleased=True)
 DOUBT = Memory(ran=True)
 
 

@@ -49,8 +49,9 @@ def observe(settings: Settings, witness: Witness, event: Event, after: bool) -> 
         case Released():
             return witness._replace(resumed=0)
         case Started():
-            kept = witness.unbroken and event.memory.grant is not None
             memory = event.memory
+            maintained = memory.unleased and (memory.maintenance or memory.peer_maintenance)
+            kept = maintained or (witness.unbroken and memory.grant is not None)
             return Witness(
                 heard=memory.peer_heard,
                 unbroken=kept,
