@@ -26,8 +26,9 @@ from hblink.fencing.factory import device_of
 from hblink.fencing.fence import Fence, MakeLevel
 from hblink.fencing.identity import Identities, smbios_guids
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import POLL_INTERVAL_NS, FenceRecord, Level, OnStep, Step
+from hblink.fencing.level import POLL_INTERVAL_NS, Level
 from hblink.fencing.proof import Proofs
+from hblink.fencing.record import FenceRecord, OnStep, Step
 from hblink.fencing.report import level_document
 
 # This node's own BMC is asked for its GUID after the first look at the peer's, and then rarely: the answer stays.

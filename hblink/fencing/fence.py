@@ -30,7 +30,8 @@ from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import MS, Power
 from hblink.fencing.device import Commanded, FenceReason, Reading
 from hblink.fencing.ladder import ROUND_PAUSE_NS, Ladder
-from hblink.fencing.level import Answer, FenceRecord, Level, OnStep, Readiness, Step
+from hblink.fencing.level import Level
+from hblink.fencing.record import Answer, FenceRecord, OnStep, Readiness, Step
 from hblink.loop import Loop, Timer
 
 VERIFY_INTERVAL_NS = 500 * MS  # between readings of a level that has accepted `off` and is not OFF yet

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hblink.core.value import MS
-from hblink.fencing.level import FenceRecord
+from hblink.fencing.record import FenceRecord
 
 STEPS_MAX = 64  # of one attempt; what comes after is not kept
 

@@ -11,7 +11,8 @@ from hblink.fencing.device import FenceDevice, OnCommanded, OnInspection, OnRead
 from hblink.fencing.fence import Fence, MakeLevel
 from hblink.fencing.identity import Identities
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import FenceRecord, Level, OnStep
+from hblink.fencing.level import Level
+from hblink.fencing.record import FenceRecord, OnStep
 from hblink.loop import Loop
 from tests.adapter.loopback_bmc import Settings, ipmitools
 from tests.adapter.stage import run_until

@@ -12,7 +12,8 @@ from hblink.fencing.device import FenceReason
 from hblink.fencing.identity import Identities
 from hblink.fencing.ipmi import IpmiDevice
 from hblink.fencing.ladder import Ladder
-from hblink.fencing.level import Level, Readiness
+from hblink.fencing.level import Level
+from hblink.fencing.record import Readiness
 from hblink.loop import Loop
 from tests.adapter.ladder import Rung
 from tests.adapter.loopback_bmc import Settings
