@@ -26,9 +26,9 @@ they share. Look at the machine, or pull its power cord first.
 Do this on one node only, never on both. It is valid once, for 60 seconds.
 """
 FORGET = """\
-The identity (GUID) that was learned of {peer}'s fence devices will be forgotten,
-and the next one that answers is taken for {peer}'s. Do this only when {peer}'s
-board was changed and the address in hblink.toml is still that of {peer}'s BMC.
+The identity (GUID, serial number) that was learned of {peer}'s fence devices will
+be forgotten, and the next one that answers is taken for {peer}'s. Do this only
+when {peer}'s board was changed, and its BMC still has the address in hblink.toml.
 """
 DRILL = """\
 {peer} will be switched OFF for real, seen off twice, and switched on again, to
@@ -42,9 +42,9 @@ STEPS_SHOWN = 12
 WARNING_NEXT = {
     "slow": "it takes more than half of command_timeout_ms: raise that, or reset the BMC",
     "restore_policy": "set on the BMC what happens when power comes back, or restore_policy in [[fence]]",
-    "no_identity": "it tells no GUID: that it is the peer's cannot be checked",
+    "no_identity": "it tells no GUID or serial number to go by: is it the peer's?",
 }
-LEVEL_LINES_MAX = 4  # for each level, so that four fit a screen
+LEVEL_LINES_MAX = 5  # for each level, so that four fit a screen
 
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -118,6 +118,8 @@ def level_lines(level: Mapping[str, Any]) -> list[str]:
         if level.get("restore_policy"):
             facts.append(f"restore {clean(level['restore_policy'])}")
         lines.append(cut("        " + ", ".join(facts)))
+        if level.get("serial"):
+            lines.append(cut(f"        serial number {clean(level['serial'])}"))
     for warning in level.get("warnings") or ():
         lines += wrap(f"warning {clean(warning)}: {WARNING_NEXT.get(warning, '')}", "        ", 1)
     return lines[:LEVEL_LINES_MAX]

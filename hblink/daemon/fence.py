@@ -21,17 +21,17 @@ from hblink.daemon.account import Account
 from hblink.daemon.context import Context
 from hblink.daemon.journal import Kind, Priority
 from hblink.daemon.writer import Writer
-from hblink.fencing.device import FenceReason, Inspection
+from hblink.fencing.device import FenceReason, Inspection, SerialNumber
 from hblink.fencing.factory import device_of
 from hblink.fencing.fence import Fence, MakeLevel
-from hblink.fencing.identity import Identities, smbios_guids
+from hblink.fencing.identity import Identities, Identity, smbios_guids, smbios_serials
 from hblink.fencing.ipmi import IpmiDevice
 from hblink.fencing.level import POLL_INTERVAL_NS, Level
 from hblink.fencing.proof import Proofs
 from hblink.fencing.record import FenceRecord, OnStep, Step
 from hblink.fencing.report import level_document
 
-# This node's own BMC is asked for its GUID after the first look at the peer's, and then rarely: the answer stays.
+# This node's own BMC is asked who it is after the first look at the peer's, and then rarely: the answer stays.
 OWN_FIRST_NS = 5 * SECOND
 OWN_INTERVAL_NS = 3600 * SECOND
 
@@ -48,10 +48,11 @@ class FenceWiring:
         own = [each for each in context.config.fences_of(context.me) if isinstance(each, IpmiFenceConfig)]
         self._own = [(each.name, IpmiDevice(context.loop, each)) for each in own]
         learned = beside("fence.json")
-        self.identities = Identities(_read(learned), smbios_guids(), lambda content: writer.replace(learned, content))
+        self.identities = Identities(
+            _read(learned), smbios_guids(), lambda content: writer.replace(learned, content), smbios_serials()
+        )
         for name, _ in self._own:
-            if (guid := self.identities.learned(name)) is not None:
-                self.identities.own(guid)
+            self.identities.own(self.identities.learned(name))
         self._told: dict[int, object] = {}
         self._tests: list[tuple[Request, set[int]]] = []
         kept = beside("fence_proof.json")
@@ -169,12 +170,12 @@ class FenceWiring:
         self.fence.poll()
 
     def handle_forget(self, request: Request, now: int) -> None:
-        """Forget the GUIDs that were learned of the peer's devices: an operator says that a board was changed."""
+        """Forget the identities that were learned of the peer's devices: an operator says that a board was changed."""
         if request.argument.get("node") != self._context.peer or self.fence is None:
             text = f"this is {self._context.node}; its peer is {self._context.peer}"
             request.answer({"ok": False, "reason": "wrong_node", "error": text})
             return
-        names = [level.settings.name for level in self.fence.levels if self.identities.forget(level.settings.name)]
+        names = [level.settings.name for level in self.fence.levels if level.forget()]
         uid = request.credentials.uid
         text = "operator lets the identity of the fence devices be learned anew"
         self._context.log(Priority.WARNING, text, now, Kind.OPERATOR, uid=uid, devices=", ".join(names) or "none")
@@ -214,13 +215,21 @@ class FenceWiring:
         if self._closed:
             return
         for name, device in self._own:
-            device.inspect(partial(self._on_own, name))
+            device.inspect(partial(self._on_own, name, device))
         self._context.loop.call_at(now + OWN_INTERVAL_NS, self._ask_own)
 
-    def _on_own(self, name: str, answer: Inspection, _now: int) -> None:
-        if answer.reason is FenceReason.OK and answer.guid is not None and not self._closed:
-            self.identities.own(answer.guid)
-            self.identities.learn(name, answer.guid)
+    def _on_own(self, name: str, device: IpmiDevice, answer: Inspection, _now: int) -> None:
+        if answer.reason is FenceReason.OK and not self._closed:
+            self._take_own(name, Identity(answer.guid))
+            device.read_serial(partial(self._on_own_serial, name, answer.guid))
+
+    def _on_own_serial(self, name: str, guid: str | None, answer: SerialNumber, _now: int) -> None:
+        if answer.serial is not None and not self._closed:
+            self._take_own(name, Identity(guid, answer.serial))
+
+    def _take_own(self, name: str, told: Identity) -> None:
+        self.identities.own(told)
+        self.identities.learn(name, told)
 
     def _on_record(self, record: FenceRecord, now: int) -> None:
         self._tell_change(record.level, now)

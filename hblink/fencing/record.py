@@ -20,7 +20,7 @@ class FenceWarning(Enum):
 
     SLOW = "slow"  # a look took more than half of command_timeout_ms
     RESTORE_POLICY = "restore_policy"  # what it does when power comes back is not what is wanted
-    NO_IDENTITY = "no_identity"  # it tells no GUID: that it is the peer's cannot be checked
+    NO_IDENTITY = "no_identity"  # it tells neither GUID nor serial number, or not the one that is configured
 
 
 @unique
@@ -43,6 +43,8 @@ class LevelSettings(Protocol):
     @property
     def guid(self) -> str | None: ...
     @property
+    def serial(self) -> str | None: ...
+    @property
     def restore_policy(self) -> str | None: ...
     @property
     def tells_identity(self) -> bool: ...
@@ -60,7 +62,8 @@ class LevelSettings(Protocol):
 class Readiness:
     """What the last answer of the device tells of its use; `ready` is None before the first.
 
-    `power` is the last reading, UNKNOWN if that failed or a command came since. `at` is when the answer came.
+    `power` is the last reading, UNKNOWN if that failed or a command came since. `at` is when the answer came. `serial`
+    is the serial number that was told last.
     """
 
     ready: bool | None = None
@@ -72,6 +75,7 @@ class Readiness:
     guid: str | None = None
     policy: str | None = None
     elapsed_ns: int = 0
+    serial: str | None = None
 
 
 Answer = Reading | Commanded | Inspection

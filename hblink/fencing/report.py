@@ -25,5 +25,6 @@ def level_document(index: int, level: Level, now: int) -> dict[str, object]:
         "took_ms": None if readiness.at is None else round(readiness.elapsed_ns / MS, 1),
         "warnings": warnings,
         "guid": readiness.guid,
+        "serial": readiness.serial,
         "restore_policy": readiness.policy,
     }

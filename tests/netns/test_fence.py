@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.netns.situation import QUICK, Since, alarms, logged, role, settle, status
 from tests.rig.node import Node
 from tests.rig.pair import Pair
@@ -57,14 +59,16 @@ def test_the_second_level_takes_over_where_the_first_is_gone(build_pair: Callabl
         assert [step["level"] for step in proof["steps"]][-1] == 2
 
 
-def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[Setting], Pair]) -> None:
+@pytest.mark.parametrize("changed", ["guid", "serial"])
+def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[Setting], Pair], changed: str) -> None:
     pair = build_pair(QUICK)
     pair.start()
     settle(pair, "alpha")
-    pair.wait(lambda: [each["guid"] for each in levels(pair.beta)] == [pair.bmc("alpha").guid], 10, "the GUID learned")
     bmc = pair.bmc("alpha")
+    learned = [(bmc.guid, bmc.serial)]
+    pair.wait(lambda: [(each["guid"], each["serial"]) for each in levels(pair.beta)] == learned, 10, "who it is")
     bmc.stop()
-    bmc.guid = "0" * 31 + "1"
+    setattr(bmc, changed, "0" * 31 + "1")
     bmc.write_files()
     bmc.start()
     done = pair.beta.hblink("fence", "test", "--json")
