@@ -52,6 +52,7 @@ REASON_NEXT = {
     "busy": "hblink status --watch",
     "peer_maintenance": "on {peer}: hblink maintenance off",
     "redundancy_reduced": "hblink status; mend what it names first",
+    "level_not_ready": "hblink doctor fence",
     "timed_out": "hblink events -n 40",
 }
 
