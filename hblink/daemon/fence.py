@@ -90,16 +90,17 @@ class FenceWiring:
             self._context.feed(answer if is_reading else PowerCommanded(effect.op_id, accepted=False))
             return
         if isinstance(effect, ReadPower):
-            self.fence.read(effect.op_id)
+            self.fence.read(effect.op_id, effect.level)
             return
         word = type(effect).__name__[5:].lower()
-        self._context.log(Priority.WARNING, f"sending power {word}", now, Kind.FENCE, peer=self._context.peer)
+        which = {} if effect.level is None else {"level": effect.level + 1}
+        self._context.log(Priority.WARNING, f"sending power {word}", now, Kind.FENCE, peer=self._context.peer, **which)
         if isinstance(effect, PowerOff):
             if cause is not None:
                 self._account.fencing(now, self.fence.device_ns)
-            self.fence.off(effect.op_id, alone=cause is Reason.START_ALONE)
+            self.fence.off(effect.op_id, effect.level, alone=cause is Reason.START_ALONE)
         else:
-            self.fence.on(effect.op_id)
+            self.fence.on(effect.op_id, effect.level)
 
     def follow(self, before: State, after: State, effects: tuple[Effect, ...], now: int) -> None:
         """Take note of a step before its effects are carried out.
@@ -129,8 +130,10 @@ class FenceWiring:
         else:
             kind = "takeover"
             proven = after.role is Role.CLAIMING and after.claimed_by is Grant.FENCED
-        if proven:
-            self.proofs.succeed(kind, int(time.time()), now - self._began_at)
+        level = None if self.fence is None else self.fence.proven
+        if proven and self.fence is not None and level is not None:
+            device = self.fence.levels[level].settings.name
+            self.proofs.succeed(kind, level, device, int(time.time()), now - self._began_at)
 
     def suspend(self) -> None:
         """The node has hiccuped: an `off` that has been decided and has not left yet is decided anew."""
@@ -140,7 +143,15 @@ class FenceWiring:
     def documents(self, now: int) -> list[dict[str, object]]:
         """The levels, as `status` shows them."""
         levels = [] if self.fence is None else self.fence.levels
-        return [level_document(index, level, now) for index, level in enumerate(levels)]
+        return [
+            level_document(index, level, now, _dated(self.proofs.of(index, level.settings.name), steps=False))
+            for index, level in enumerate(levels)
+        ]
+
+    def level_ready(self, level: int) -> bool | None:
+        """Whether the last look at `level` (from 0) found it usable; None if there is no such level."""
+        levels = [] if self.fence is None else self.fence.levels
+        return levels[level].readiness.ready is True if 0 <= level < len(levels) else None
 
     def weak_levels(self) -> list[tuple[str, str]]:
         """The levels that do not work although another one does: the reason, and which it is."""
@@ -153,12 +164,8 @@ class FenceWiring:
         ]
 
     def proof(self) -> dict[str, object] | None:
-        """The last proof that the devices really switch the peer off; `age_s` by the wall clock."""
-        last = self.proofs.last
-        if last is None:
-            return None
-        at = last["unix_s"]
-        return {**last, "age_s": max(0, int(time.time()) - at) if isinstance(at, int) else None}
+        """The last proof that a device really switches the peer off, the newest of all levels."""
+        return _dated(self.proofs.last)
 
     def handle_test(self, request: Request, now: int) -> None:
         """Answer with the levels, once each has been looked at again."""
@@ -282,6 +289,15 @@ def _undertaking(state: State) -> tuple[str, int] | None:
     if state.attempt is not None:
         return "attempt", state.attempt.began_at
     return None if state.drill is None else ("drill", state.drill.request)
+
+
+def _dated(proof: dict[str, object] | None, *, steps: bool = True) -> dict[str, object] | None:
+    """A proof with its age by the wall clock, with or without its steps."""
+    if proof is None:
+        return None
+    at = proof["unix_s"]
+    dated = {**proof, "age_s": max(0, int(time.time()) - at) if isinstance(at, int) else None}
+    return dated if steps else {key: value for key, value in dated.items() if key != "steps"}
 
 
 def _read(path: Path) -> bytes:

@@ -144,6 +144,7 @@ def test_a_level_fits_the_screen_whatever_it_says(reason: FenceReason) -> None:
         "guid": GUID,
         "serial": "S" * 90,
         "restore_policy": "always-off",
+        "proof": {"kind": "takeover", "age_s": 12_000_000},
     }
     lines = level_lines(level)
     assert len(lines) <= LEVEL_LINES_MAX

@@ -13,6 +13,7 @@ import pytest
 
 from tests.netns.situation import QUICK, Since, alarms, logged, role, settle, status
 from tests.rig.node import Node
+from tests.rig.outlet import Outlet, write_agent
 from tests.rig.pair import Pair
 from tests.rig.setting import Setting
 
@@ -119,6 +120,51 @@ def test_a_drill_switches_the_standby_off_and_on_and_says_what_each_step_took(sh
     settle(pair, "alpha")
     assert since.fences() == {"alpha": 0, "beta": 1}
     since.assert_never_two_owners()
+
+
+def test_a_drill_of_each_level_proves_that_one_and_what_it_left_off_another_switches_on(
+    build_pair: Callable[[Setting], Pair],
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="hblink-outlet-") as directory:
+        agent = write_agent(Path(directory))
+        pair = build_pair(replace(QUICK, outlets=directory, outlet=str(agent)))
+        outlets = {
+            name: Outlet(Path(directory) / f"outlet-{name}", pair.bmc(name).directory / "chassis")
+            for name in pair.nodes
+        }
+        pair.start()
+        for level in (2, 1):
+            settle(pair, "alpha")
+            pair.wait(lambda: [each["ready"] for each in levels(pair.alpha)] == [True, True], 10, "both levels ready")
+            since = Since(pair)
+            done = pair.alpha.hblink("fence", "drill", "beta", "--level", str(level), "--yes")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert [is_on for _, is_on in since.commands("beta")] == [False, True]
+            told = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("        level")]
+            assert told == [[str(level), step] for step in ("look", "off", "read", "read", "on")], done.stdout
+            proof = status(pair.alpha)["fence"]["proof"]
+            assert (proof["kind"], proof["level"]) == ("drill", level)
+            since.assert_never_two_owners()
+        settle(pair, "alpha")
+        ages = [each["proof"]["age_s"] for each in levels(pair.alpha)]
+        assert ages[0] <= ages[1] < 60
+        since = Since(pair)
+        outlets["beta"].fail("dead")
+        assert pair.alpha.hblink("fence", "test").returncode == 1
+        for level, reason in ((2, "level_not_ready"), (3, "no_such_level")):
+            done = pair.alpha.hblink("fence", "drill", "beta", "--level", str(level), "--yes", "--json")
+            assert (done.returncode, json.loads(done.stdout)["reason"]) == (1, reason)
+        assert since.commands("beta") == []
+        outlets["beta"].mend()
+        assert pair.alpha.hblink("fence", "test").returncode == 0
+        outlets["beta"].fail("dies")
+        done = pair.alpha.hblink("fence", "drill", "beta", "--level", "2", "--yes")
+        assert (done.returncode, "failed" in done.stdout) == (1, True), done.stdout
+        pair.wait(lambda: pair.bmc("beta").power, 10, "beta to be switched on by the first level")
+        settle(pair, "alpha", 60)
+        assert [is_on for _, is_on in since.commands("beta")] == [False, True]
+        assert status(pair.alpha)["fence"]["proof"]["level"] == 1
+        since.assert_never_two_owners()
 
 
 def test_a_drill_is_refused_where_it_could_hurt(shared: Pair) -> None:
