@@ -227,16 +227,17 @@ class FenceWiring:
 
     def _on_own(self, name: str, device: IpmiDevice, answer: Inspection, _now: int) -> None:
         if answer.reason is FenceReason.OK and not self._closed:
-            self._take_own(name, Identity(answer.guid))
-            device.read_serial(partial(self._on_own_serial, name, answer.guid))
+            device.read_serial(partial(self._take_own, name, answer.guid))
 
-    def _on_own_serial(self, name: str, guid: str | None, answer: SerialNumber, _now: int) -> None:
-        if answer.serial is not None and not self._closed:
-            self._take_own(name, Identity(guid, answer.serial))
-
-    def _take_own(self, name: str, told: Identity) -> None:
+    def _take_own(self, name: str, guid: str | None, answer: SerialNumber, _now: int) -> None:
+        """Know who this node's own BMC is; what was taken for it because of its GUID alone may be the peer's."""
+        if self._closed or self.fence is None:
+            return
+        told = Identity(guid, answer.serial)
         self.identities.own(told)
         self.identities.learn(name, told)
+        if any(level.readiness.reason is FenceReason.OWN_DEVICE for level in self.fence.levels):
+            self.fence.poll()
 
     def _on_record(self, record: FenceRecord, now: int) -> None:
         self._tell_change(record.level, now)

@@ -83,6 +83,30 @@ def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[
     pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True], 10, "the new board accepted")
 
 
+def test_boards_to_which_their_maker_gave_one_guid_are_told_apart(build_pair: Callable[[Setting], Pair]) -> None:
+    pair = build_pair(QUICK)
+    for name in pair.nodes:
+        pair.bmc(name).stop()
+        pair.bmc(name).guid = "0" * 31 + "1"
+        pair.bmc(name).write_files()
+        pair.bmc(name).start()
+    pair.start()
+    settle(pair, "alpha")
+    known = {pair.bmc(name).serial for name in pair.nodes}
+    learned = pair.beta.state / "fence.json"
+    pair.wait(
+        lambda: learned.exists() and set(json.loads(learned.read_text())["serial"].values()) == known,
+        15,
+        "beta to know its own too",
+    )
+    assert pair.beta.hblink("fence", "test").returncode == 0
+    since = Since(pair)
+    pair.alpha.crash()
+    pair.wait_active("beta")
+    assert since.fences() == {"alpha": 1, "beta": 0}
+    since.assert_never_two_owners()
+
+
 def test_what_is_wrong_with_a_device_is_known_before_it_is_needed(shared: Pair) -> None:
     pair = shared
     secret = pair.beta.configuration / "ipmi-alpha.pass"
