@@ -31,6 +31,7 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 OUTPUT_LIMIT = 65_536  # bytes kept of each output stream; the rest is read and thrown away
 PIPE_READS = 16  # a pipe is 16 pages, of 4 to 64 KiB
 KILL_GRACE_NS = 1_000_000_000  # how long a killed child may stay (in an uninterruptible wait) before it is given up
+INTERRUPT_GRACE_NS = 200_000_000  # how long an interrupted child may take leave before it is killed
 REAP_RETRY_NS = 10_000_000
 # Programs that ask the kernel to end them with the daemon: the flag survives execve(2) and is cleared by fork(2).
 _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -41,8 +42,8 @@ class Finished:
     """How a child ended, and what it said.
 
     Exactly one of these is not None: `returncode` if it exited, `signal` if a signal ended it, `error` if it could not
-    be started or its end could not be learnt. `timed_out` and `killed` (by `Process.kill`) are true whatever the status
-    says: it may have exited a moment before.
+    be started or its end could not be learnt. `timed_out` and `killed` (by `Process.kill` or `interrupt`) are true
+    whatever the status says: it may have exited a moment before.
     """
 
     returncode: int | None = None
@@ -115,6 +116,7 @@ class Process:
         self._timer: Timer | None = None
         self._timed_out = False
         self._killed = False
+        self._interrupted = False
 
     @property
     def pid(self) -> int | None:
@@ -126,6 +128,23 @@ class Process:
         if self._on_exit is not None and not self._killed:
             self._killed = True
             self._kill_group(self._loop.now())
+
+    def interrupt(self) -> None:
+        """Ask the leader to end (SIGINT), and kill the whole group if it has not within INTERRUPT_GRACE_NS.
+
+        For a child that then takes leave of somebody; `on_exit` is called as after `kill`.
+        """
+        if self._on_exit is None or self._killed or self._interrupted:
+            return
+        self._interrupted = True
+        if self._popen is None or self._timed_out:
+            return  # never started, or killed already; the report is on its way
+        # The leader is not reaped yet, so its number is nobody else's.
+        with suppress(ProcessLookupError):
+            os.kill(self._popen.pid, signal.SIGINT)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._loop.now() + INTERRUPT_GRACE_NS, self._kill_group)
 
     def _start(self, argv: Sequence[str], stdin: bytes | None, pass_fds: Sequence[int]) -> None:
         """Start the child; raises OSError or ValueError (an argument with a NUL)."""
@@ -224,7 +243,7 @@ class Process:
             stdout=stdout,
             stderr=stderr,
             timed_out=self._timed_out,
-            killed=self._killed,
+            killed=self._killed or self._interrupted,
             elapsed_ns=now - self._started_at,
         )
         on_exit(finished, now)

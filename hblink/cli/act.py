@@ -20,6 +20,7 @@ from hblink.control.client import ask
 ACT_TIMEOUT = 120.0  # seconds; longer than any handover or confirmed takeover that is configured sensibly
 UNITS = {"s": 1, "m": 60, "h": 3600}
 FOR_MAX_S = 7 * 86400
+BEGUN = frozenset({"fence_failed", "timed_out"})  # reasons of what was not refused, and did not come to its end
 
 
 def declare(parser: argparse.ArgumentParser, name: str) -> None:
@@ -60,13 +61,14 @@ def _seconds(text: str) -> int:
 
 
 def report(what: str, answer: Status, as_json: bool) -> int:
-    """Print what the daemon answered; 0 if it was done, 1 if it was refused."""
+    """Print what the daemon answered; 0 if it was done, 1 if it was refused or failed."""
     done = answer.get("ok") is True
     if as_json:
         print(json.dumps(answer))
     else:
         why = answer.get("error") or answer.get("text") or reason(answer.get("reason") or "none")
-        print(*wrap(f"{what}: done" if done else f"{what}: refused: {why}"), sep="\n")
+        outcome = "failed" if answer.get("reason") in BEGUN else "refused"
+        print(*wrap(f"{what}: done" if done else f"{what}: {outcome}: {why}"), sep="\n")
     return GOOD if done else NOT_GOOD
 
 

@@ -54,6 +54,7 @@ REASON_NEXT = {
     "busy": "hblink status --watch",
     "peer_maintenance": "on {peer}: hblink maintenance off",
     "redundancy_reduced": "hblink status; mend what it names first",
+    "level_not_ready": "hblink doctor fence",
     "timed_out": "hblink events -n 40",
 }
 
@@ -105,7 +106,7 @@ FENCE_NEXT = {
     "no_session": "end other IPMI sessions to the BMC of {peer}; hblink doctor fence",
     "bad_answer": "hblink doctor fence",
     "bad_parameter": "correct the [[fence]] of {peer}; hblink check",
-    "wrong_device": "check host and guid of the [[fence]] of {peer}; hblink doctor fence",
+    "wrong_device": "check host, guid and serial of the [[fence]] of {peer}; hblink doctor fence",
     "own_device": "check host of the [[fence]] of {peer}: it is this node's own BMC",
     "lied": "do not trust this device: replace it; hblink fence status",
     "stays_on": "hblink doctor fence; test it in a quiet hour: hblink fence drill {peer}",

@@ -26,9 +26,9 @@ they share. Look at the machine, or pull its power cord first.
 Do this on one node only, never on both. It is valid once, for 60 seconds.
 """
 FORGET = """\
-The identity (GUID) that was learned of {peer}'s fence devices will be forgotten,
-and the next one that answers is taken for {peer}'s. Do this only when {peer}'s
-board was changed and the address in hblink.toml is still that of {peer}'s BMC.
+The identity (GUID, serial number) that was learned of {peer}'s fence devices
+will be forgotten, and the next one that answers is taken for {peer}'s. Do this
+only when {peer}'s board was changed, and hblink.toml has the address of its BMC.
 """
 DRILL = """\
 {peer} will be switched OFF for real, seen off twice, and switched on again, to
@@ -36,15 +36,16 @@ prove that its fence device works. It boots as after a power cut. Until it is
 back there is no standby: if {me} fails meanwhile, nobody serves.
 It is refused unless {me} serves, {peer} is its standby, and every link is up.
 """
+DRILL_LEVEL = "Only level {level} is asked to do it: no other level stands in for it.\n"
 WORDS = {"confirm": CONSEQUENCE, "forget": FORGET, "drill": DRILL}
 DRILL_TIMEOUT = 1800.0  # seconds; the daemon bounds each part of a drill by the ladder's own bound
 STEPS_SHOWN = 12
 WARNING_NEXT = {
     "slow": "it takes more than half of command_timeout_ms: raise that, or reset the BMC",
     "restore_policy": "set on the BMC what happens when power comes back, or restore_policy in [[fence]]",
-    "no_identity": "it tells no GUID: that it is the peer's cannot be checked",
+    "no_identity": "it tells no GUID or serial number to go by: is it the peer's?",
 }
-LEVEL_LINES_MAX = 4  # for each level, so that four fit a screen
+LEVEL_LINES_MAX = 5  # for each level, so that four fit a screen
 
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -55,6 +56,7 @@ def declare(parser: argparse.ArgumentParser, _name: str) -> None:
     confirm.add_argument("node", metavar="NODE", help="the peer, which you know to be off")
     drill = actions.add_parser("drill", help="switch the standby NODE off and on for real, to prove the device")
     drill.add_argument("node", metavar="NODE", help="the peer, which is the standby")
+    drill.add_argument("--level", type=int, metavar="N", help="prove level N, and no other; else whichever comes first")
     forget = actions.add_parser("forget", help="learn the identity of NODE's fence devices anew")
     forget.add_argument("node", metavar="NODE", help="the peer, whose board was changed")
     for each in (confirm, drill, forget):
@@ -118,17 +120,26 @@ def level_lines(level: Mapping[str, Any]) -> list[str]:
         if level.get("restore_policy"):
             facts.append(f"restore {clean(level['restore_policy'])}")
         lines.append(cut("        " + ", ".join(facts)))
+        more = [f"serial number {clean(level['serial'])}"] if level.get("serial") else []
+        more += [f"proven by a {_proof_words(level['proof'])}"] if level.get("proof") else []
+        lines += [cut("        " + ", ".join(more))] if more else []
     for warning in level.get("warnings") or ():
         lines += wrap(f"warning {clean(warning)}: {WARNING_NEXT.get(warning, '')}", "        ", 1)
     return lines[:LEVEL_LINES_MAX]
 
 
 def proof_line(proof: Mapping[str, Any] | None, peer: str) -> str:
-    """When the devices were last seen to switch the peer off."""
+    """When a device was last seen to switch the peer off."""
     if not proof:
         return cut(f"PROOF   none yet; in a quiet hour: hblink fence drill {peer}")
+    level = "" if proof.get("level") is None else f", level {clean(proof['level'])}"
+    return cut(f"PROOF   {_proof_words(proof)}, in {duration(proof.get('took_ms'))}{level}")
+
+
+def _proof_words(proof: Mapping[str, Any]) -> str:
+    """What it was and how long ago: drill 3 d ago."""
     age = "-" if proof.get("age_s") is None else duration(1000 * proof["age_s"])
-    return cut(f"PROOF   {clean(proof.get('kind'))} {age} ago, in {duration(proof.get('took_ms'))}")
+    return f"{clean(proof.get('kind'))} {age} ago"
 
 
 def _show_steps(proof: Mapping[str, Any] | None) -> None:
@@ -160,16 +171,20 @@ def _swear(status: Status, arguments: argparse.Namespace) -> int:
         what = "is this node itself" if node.lower() == me.lower() else "is no node of this pair"
         print(f"hblink fence {action}: {clean(node)} {what}; the peer is {peer}", file=sys.stderr)
         return NOT_GOOD
+    level: int | None = getattr(arguments, "level", None)
     print(WORDS[action].format(me=me, peer=peer), end="", file=sys.stderr)
+    if level is not None:
+        print(DRILL_LEVEL.format(level=level), end="", file=sys.stderr)
     if not arguments.yes and not _typed(peer):
         print("not confirmed: nothing was done", file=sys.stderr)
         return NOT_GOOD
     proof: Mapping[str, Any] | None = None
     timeout = DRILL_TIMEOUT if action == "drill" else ACT_TIMEOUT
-    answer = ask(control_socket(), {"command": f"fence_{action}", "node": peer}, timeout)
+    which = {} if level is None else {"level": level}
+    answer = ask(control_socket(), {"command": f"fence_{action}", "node": peer, **which}, timeout)
     words = {
         "confirm": f"confirmation that {peer} is off",
-        "drill": f"drill of {peer}",
+        "drill": f"drill of {peer}" if level is None else f"drill of {peer}, level {level}",
         "forget": f"new identity of {peer}'s fence devices",
     }
     if action == "drill" and answer.get("ok") is True:

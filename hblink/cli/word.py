@@ -47,6 +47,7 @@ REASON = {
     "busy": "another request is being carried out",
     "peer_maintenance": "the peer says maintenance, and has to take it back itself",
     "redundancy_reduced": "a drill needs every link, a ready standby and a ready device",
+    "level_not_ready": "that level of the fence does not work now: hblink doctor fence",
     "timed_out": "it did not end in time",
 }
 

@@ -42,6 +42,7 @@ def _read_ipmi(table: Table, node: int, level: int, directory: Path) -> IpmiFenc
     if suite not in CIPHER_SUITES:
         table.findings.problem(table.at("cipher_suite"), f"is {suite}, not 17 or 3", "17 where the BMC has it")
     guid = table.text("guid", "", _wrong_guid)
+    serial = table.text("serial", "", _wrong_serial)
     return IpmiFenceConfig(
         node=node,
         level=level,
@@ -52,6 +53,7 @@ def _read_ipmi(table: Table, node: int, level: int, directory: Path) -> IpmiFenc
         cipher_suite=suite,
         privilege=table.choice("privilege", PRIVILEGES, "OPERATOR"),
         guid=guid.replace("-", "").lower() or None,
+        serial=" ".join(serial.split()) or None,
         restore_policy=table.choice("restore_policy", POLICIES) if table.has("restore_policy") else None,
         off_interval_ns=table.duration("off_interval_ms", 100, 60_000, 1000),
         command_timeout_ns=table.duration("command_timeout_ms", 100, 120_000, 5000),
@@ -187,6 +189,11 @@ def _wrong_host(host: str) -> str | None:
 def _wrong_guid(guid: str) -> str | None:
     good = re.fullmatch(r"[0-9A-Fa-f]{32}", guid.replace("-", ""))
     return None if good else f'is "{guid}", not 32 hexadecimal digits; hblink doctor fence shows it'
+
+
+def _wrong_serial(serial: str) -> str | None:
+    good = serial.isascii() and serial.isprintable() and serial.strip()
+    return None if good else f"is {serial!r}, not printable ASCII; hblink doctor fence shows it"
 
 
 def _wrong_agent(agent: str) -> str | None:

@@ -88,8 +88,9 @@ class VipConfig:
 class IpmiFenceConfig:
     """The BMC that switches off `node` (an index); its peer is the one who uses it.
 
-    `guid` is 32 hexadecimal digits or None (the first one that answers is learned); `restore_policy` is what the BMC is
-    expected to do when power comes back, None for anything but always-off.
+    `guid` is 32 hexadecimal digits, `serial` the serial number in its inventory; either is None where the first one
+    that answers is learned. `restore_policy` is what the BMC is expected to do when power comes back, None for anything
+    but always-off.
     """
 
     node: int
@@ -101,6 +102,7 @@ class IpmiFenceConfig:
     cipher_suite: int
     privilege: str
     guid: str | None
+    serial: str | None
     restore_policy: str | None
     off_interval_ns: int
     command_timeout_ns: int
@@ -115,7 +117,7 @@ class IpmiFenceConfig:
 
     @property
     def tells_identity(self) -> bool:
-        """A BMC should have a GUID."""
+        """A BMC should have a GUID, or a serial number."""
         return True
 
 
@@ -141,6 +143,11 @@ class AgentFenceConfig:
 
     @property
     def guid(self) -> None:
+        """Agents tell no identity."""
+        return None
+
+    @property
+    def serial(self) -> None:
         """Agents tell no identity."""
         return None
 

@@ -1,8 +1,9 @@
 """The drill: the standby peer is switched off and on for real, so that the fence device is known to work.
 
 The only `off` that is decided for a peer that is heard (SAFETY I8), on the word of a person, by a node that serves and
-goes on serving. It proves the device and grants nothing. Whatever ends it early leaves the peer to be switched on, and
-an `off` that was not seen to work outstanding (S3).
+goes on serving. It proves the device and grants nothing; where that person names a level of the ladder, no other stands
+in for it. Whatever ends it early leaves the peer to be switched on, by whichever level can, and an `off` that was not
+seen to work outstanding (S3).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
+from hblink.core.event import DrillRequested
 from hblink.core.liveness import alarms_of, peer_is_ready
 from hblink.core.state import Drill, can_fence, in_maintenance
 from hblink.core.turn import Turn, leave_drill
@@ -18,18 +20,18 @@ from hblink.core.value import AlarmCode, Power, Reason, Role
 OFFS_NEEDED = 2
 
 
-def begin_drill(turn: Turn, request: int) -> None:
+def begin_drill(turn: Turn, event: DrillRequested) -> None:
     """Send the `off` of a drill, or refuse it: nothing may be broken already, and nothing else be under way."""
-    refusal = _refusal(turn)
+    refusal = _refusal(turn, event)
     if refusal is not None:
-        turn.emit(Answer(request, ok=False, reason=refusal))
+        turn.emit(Answer(event.request, ok=False, reason=refusal))
         return
     op_id = turn.op()
-    turn.set(drill=Drill(request, turn.now + turn.settings.fence_attempt_ns, op_id))
-    turn.emit(PowerOff(op_id))
+    turn.set(drill=Drill(event.request, turn.now + turn.settings.fence_attempt_ns, op_id, level=event.level))
+    turn.emit(PowerOff(op_id, event.level))
 
 
-def _refusal(turn: Turn) -> Reason | None:
+def _refusal(turn: Turn, event: DrillRequested) -> Reason | None:
     settings, state = turn.settings, turn.state
     degraded = any(alarm.code == AlarmCode.DEGRADED.value for alarm in alarms_of(settings, state, turn.now))
     busy = state.drill is not None or state.request is not None or state.power_on_op is not None
@@ -43,6 +45,8 @@ def _refusal(turn: Turn) -> Reason | None:
         return Reason.BUSY
     if state.outstanding_until is not None:
         return Reason.FENCE_OUTSTANDING
+    if event.level is not None and not event.level_ready:
+        return Reason.LEVEL_NOT_READY
     if degraded or not peer_is_ready(settings, state, turn.now) or not state.fence_ready:
         return Reason.REDUNDANCY_REDUCED
     return None
@@ -83,7 +87,7 @@ def drill_read(turn: Turn, op_id: int, power: Power) -> None:
     if boot is not None:
         turn.set(proof_at=turn.now, proof_boot=boot)
     turn.set(drill=replace(drill, op_id=on, offs=offs, act_at=None, is_off=True, deadline_at=_on_deadline(turn)))
-    turn.emit(PowerOn(on))
+    turn.emit(PowerOn(on, drill.level))
 
 
 def _on_deadline(turn: Turn) -> int:
@@ -100,4 +104,4 @@ def pursue_drill(turn: Turn) -> None:
     elif drill.act_at is not None and now >= drill.act_at:
         op_id = turn.op()
         turn.set(drill=replace(drill, op_id=op_id, act_at=None))
-        turn.emit(ReadPower(op_id))
+        turn.emit(ReadPower(op_id, drill.level))

@@ -53,9 +53,13 @@ class ResetSelf:
 
 @dataclass(frozen=True, slots=True)
 class ReadPower:
-    """Read the peer's power state from its fence device, sending no command: PowerRead."""
+    """Read the peer's power state from its fence device, sending no command: PowerRead.
+
+    `level`, here and below: ask that level of the ladder and no other; None leaves it to the ladder.
+    """
 
     op_id: int
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class PowerOff:
     """Command a hard power-off of the peer: PowerCommanded."""
 
     op_id: int
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class PowerOn:
     """Command a power-on of the peer: PowerCommanded."""
 
     op_id: int
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

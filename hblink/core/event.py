@@ -197,9 +197,15 @@ class MaintenanceRequested:
 
 @dataclass(frozen=True, slots=True)
 class DrillRequested:
-    """An operator wants the standby peer to be switched off and on again, to prove the fence device."""
+    """An operator wants the standby peer to be switched off and on again, to prove the fence device.
+
+    `level` is the one level of the ladder that is to do it, from 0, and `level_ready` whether the last look found that
+    one usable; None for the ladder as it is.
+    """
 
     request: int
+    level: int | None = None
+    level_ready: bool = False
 
 
 @dataclass(frozen=True, slots=True)

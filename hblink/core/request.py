@@ -40,7 +40,7 @@ def take_request(turn: Turn, event: PersonalRequest) -> None:
         case MaintenanceRequested():
             _maintenance(turn, event)
         case DrillRequested():
-            begin_drill(turn, event.request)
+            begin_drill(turn, event)
         case ConfirmRequested():
             _confirm(turn, event.request)
         case _:

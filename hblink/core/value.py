@@ -154,6 +154,7 @@ class Reason(Enum):
     BUSY = "busy"
     PEER_MAINTENANCE = "peer_maintenance"  # the peer says it, and has to take it back itself
     REDUNDANCY_REDUCED = "redundancy_reduced"  # a drill needs every link, a ready standby and a ready device
+    LEVEL_NOT_READY = "level_not_ready"  # a drill was asked of a level of the ladder that does not work now
     TIMED_OUT = "timed_out"
 
 

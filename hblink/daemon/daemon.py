@@ -139,6 +139,7 @@ class Daemon:
                 "fence_test": self.fence.handle_test,
                 "fence_forget": self.fence.handle_forget,
             },
+            self.fence.level_ready,
         )
         # In the order of their start; closed in reverse. The service comes first: no frame before the clean start.
         self.wirings: tuple[Wiring, ...] = (

@@ -21,16 +21,17 @@ from hblink.daemon.account import Account
 from hblink.daemon.context import Context
 from hblink.daemon.journal import Kind, Priority
 from hblink.daemon.writer import Writer
-from hblink.fencing.device import FenceReason, Inspection
+from hblink.fencing.device import FenceReason, Inspection, SerialNumber
 from hblink.fencing.factory import device_of
 from hblink.fencing.fence import Fence, MakeLevel
-from hblink.fencing.identity import Identities, smbios_guids
+from hblink.fencing.identity import Identities, Identity, smbios_guids, smbios_serials
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import POLL_INTERVAL_NS, FenceRecord, Level, OnStep, Step
+from hblink.fencing.level import POLL_INTERVAL_NS, Level
 from hblink.fencing.proof import Proofs
+from hblink.fencing.record import FenceRecord, OnStep, Step
 from hblink.fencing.report import level_document
 
-# This node's own BMC is asked for its GUID after the first look at the peer's, and then rarely: the answer stays.
+# This node's own BMC is asked who it is after the first look at the peer's, and then rarely: the answer stays.
 OWN_FIRST_NS = 5 * SECOND
 OWN_INTERVAL_NS = 3600 * SECOND
 
@@ -47,10 +48,11 @@ class FenceWiring:
         own = [each for each in context.config.fences_of(context.me) if isinstance(each, IpmiFenceConfig)]
         self._own = [(each.name, IpmiDevice(context.loop, each)) for each in own]
         learned = beside("fence.json")
-        self.identities = Identities(_read(learned), smbios_guids(), lambda content: writer.replace(learned, content))
+        self.identities = Identities(
+            _read(learned), smbios_guids(), lambda content: writer.replace(learned, content), smbios_serials()
+        )
         for name, _ in self._own:
-            if (guid := self.identities.learned(name)) is not None:
-                self.identities.own(guid)
+            self.identities.own(self.identities.learned(name))
         self._told: dict[int, object] = {}
         self._tests: list[tuple[Request, set[int]]] = []
         kept = beside("fence_proof.json")
@@ -88,16 +90,17 @@ class FenceWiring:
             self._context.feed(answer if is_reading else PowerCommanded(effect.op_id, accepted=False))
             return
         if isinstance(effect, ReadPower):
-            self.fence.read(effect.op_id)
+            self.fence.read(effect.op_id, effect.level)
             return
         word = type(effect).__name__[5:].lower()
-        self._context.log(Priority.WARNING, f"sending power {word}", now, Kind.FENCE, peer=self._context.peer)
+        which = {} if effect.level is None else {"level": effect.level + 1}
+        self._context.log(Priority.WARNING, f"sending power {word}", now, Kind.FENCE, peer=self._context.peer, **which)
         if isinstance(effect, PowerOff):
             if cause is not None:
                 self._account.fencing(now, self.fence.device_ns)
-            self.fence.off(effect.op_id, alone=cause is Reason.START_ALONE)
+            self.fence.off(effect.op_id, effect.level, alone=cause is Reason.START_ALONE)
         else:
-            self.fence.on(effect.op_id)
+            self.fence.on(effect.op_id, effect.level)
 
     def follow(self, before: State, after: State, effects: tuple[Effect, ...], now: int) -> None:
         """Take note of a step before its effects are carried out.
@@ -127,8 +130,10 @@ class FenceWiring:
         else:
             kind = "takeover"
             proven = after.role is Role.CLAIMING and after.claimed_by is Grant.FENCED
-        if proven:
-            self.proofs.succeed(kind, int(time.time()), now - self._began_at)
+        level = None if self.fence is None else self.fence.proven
+        if proven and self.fence is not None and level is not None:
+            device = self.fence.levels[level].settings.name
+            self.proofs.succeed(kind, level, device, int(time.time()), now - self._began_at)
 
     def suspend(self) -> None:
         """The node has hiccuped: an `off` that has been decided and has not left yet is decided anew."""
@@ -138,7 +143,15 @@ class FenceWiring:
     def documents(self, now: int) -> list[dict[str, object]]:
         """The levels, as `status` shows them."""
         levels = [] if self.fence is None else self.fence.levels
-        return [level_document(index, level, now) for index, level in enumerate(levels)]
+        return [
+            level_document(index, level, now, _dated(self.proofs.of(index, level.settings.name), steps=False))
+            for index, level in enumerate(levels)
+        ]
+
+    def level_ready(self, level: int) -> bool | None:
+        """Whether the last look at `level` (from 0) found it usable; None if there is no such level."""
+        levels = [] if self.fence is None else self.fence.levels
+        return levels[level].readiness.ready is True if 0 <= level < len(levels) else None
 
     def weak_levels(self) -> list[tuple[str, str]]:
         """The levels that do not work although another one does: the reason, and which it is."""
@@ -151,12 +164,8 @@ class FenceWiring:
         ]
 
     def proof(self) -> dict[str, object] | None:
-        """The last proof that the devices really switch the peer off; `age_s` by the wall clock."""
-        last = self.proofs.last
-        if last is None:
-            return None
-        at = last["unix_s"]
-        return {**last, "age_s": max(0, int(time.time()) - at) if isinstance(at, int) else None}
+        """The last proof that a device really switches the peer off, the newest of all levels."""
+        return _dated(self.proofs.last)
 
     def handle_test(self, request: Request, now: int) -> None:
         """Answer with the levels, once each has been looked at again."""
@@ -168,12 +177,12 @@ class FenceWiring:
         self.fence.poll()
 
     def handle_forget(self, request: Request, now: int) -> None:
-        """Forget the GUIDs that were learned of the peer's devices: an operator says that a board was changed."""
+        """Forget the identities that were learned of the peer's devices: an operator says that a board was changed."""
         if request.argument.get("node") != self._context.peer or self.fence is None:
             text = f"this is {self._context.node}; its peer is {self._context.peer}"
             request.answer({"ok": False, "reason": "wrong_node", "error": text})
             return
-        names = [level.settings.name for level in self.fence.levels if self.identities.forget(level.settings.name)]
+        names = [level.settings.name for level in self.fence.levels if level.forget()]
         uid = request.credentials.uid
         text = "operator lets the identity of the fence devices be learned anew"
         self._context.log(Priority.WARNING, text, now, Kind.OPERATOR, uid=uid, devices=", ".join(names) or "none")
@@ -213,13 +222,22 @@ class FenceWiring:
         if self._closed:
             return
         for name, device in self._own:
-            device.inspect(partial(self._on_own, name))
+            device.inspect(partial(self._on_own, name, device))
         self._context.loop.call_at(now + OWN_INTERVAL_NS, self._ask_own)
 
-    def _on_own(self, name: str, answer: Inspection, _now: int) -> None:
-        if answer.reason is FenceReason.OK and answer.guid is not None and not self._closed:
-            self.identities.own(answer.guid)
-            self.identities.learn(name, answer.guid)
+    def _on_own(self, name: str, device: IpmiDevice, answer: Inspection, _now: int) -> None:
+        if answer.reason is FenceReason.OK and not self._closed:
+            device.read_serial(partial(self._take_own, name, answer.guid))
+
+    def _take_own(self, name: str, guid: str | None, answer: SerialNumber, _now: int) -> None:
+        """Know who this node's own BMC is; what was taken for it because of its GUID alone may be the peer's."""
+        if self._closed or self.fence is None:
+            return
+        told = Identity(guid, answer.serial)
+        self.identities.own(told)
+        self.identities.learn(name, told)
+        if any(level.readiness.reason is FenceReason.OWN_DEVICE for level in self.fence.levels):
+            self.fence.poll()
 
     def _on_record(self, record: FenceRecord, now: int) -> None:
         self._tell_change(record.level, now)
@@ -272,6 +290,15 @@ def _undertaking(state: State) -> tuple[str, int] | None:
     if state.attempt is not None:
         return "attempt", state.attempt.began_at
     return None if state.drill is None else ("drill", state.drill.request)
+
+
+def _dated(proof: dict[str, object] | None, *, steps: bool = True) -> dict[str, object] | None:
+    """A proof with its age by the wall clock, with or without its steps."""
+    if proof is None:
+        return None
+    at = proof["unix_s"]
+    dated = {**proof, "age_s": max(0, int(time.time()) - at) if isinstance(at, int) else None}
+    return dated if steps else {key: value for key, value in dated.items() if key != "steps"}
 
 
 def _read(path: Path) -> bytes:

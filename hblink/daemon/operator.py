@@ -6,7 +6,7 @@ typed at the wrong console pass: a confirmation names the node that it is about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hblink.control.server import Handle, Request
 from hblink.core.effect import Answer
@@ -26,10 +26,16 @@ FOR_MAX_S = 7 * 86400
 
 
 class OperatorDesk:
-    """Take requests to the decision, and its answers back; `inquiries` are the commands that only look, by name."""
+    """Take requests to the decision, and its answers back; `inquiries` are the commands that only look, by name.
 
-    def __init__(self, context: Context, inquiries: Mapping[str, Handle]) -> None:
+    `level_ready(level)` tells whether that level of the ladder (from 0) works; None if there is none.
+    """
+
+    def __init__(
+        self, context: Context, inquiries: Mapping[str, Handle], level_ready: Callable[[int], bool | None]
+    ) -> None:
         self._context = context
+        self._level_ready = level_ready
         self._commands: dict[str, Handle] = {
             **inquiries,
             "switchover": self._switchover,
@@ -85,9 +91,21 @@ class OperatorDesk:
         self._context.feed(MaintenanceRequested(self._keep(request), on, until_at))
 
     def _drill(self, request: Request, now: int) -> None:
-        if self._means_peer(request):
-            self._note("operator asks for a fence drill", request, now, Priority.WARNING, peer=self._context.peer)
-            self._context.feed(DrillRequested(self._keep(request)))
+        """Take `{"node": peer, "level": number}`; without a level, or with null, it is the ladder that is drilled."""
+        if not self._means_peer(request):
+            return
+        peer, number = self._context.peer, request.argument.get("level")
+        level, ready = None, None
+        if number is not None:
+            level = number - 1 if isinstance(number, int) and not isinstance(number, bool) else -1
+            ready = self._level_ready(level)
+            if ready is None:
+                text = f"there is no level {number} among the fence devices of {peer}: hblink fence status"
+                request.answer({"ok": False, "reason": "no_such_level", "error": text})
+                return
+        which = {} if level is None else {"level": number}
+        self._note("operator asks for a fence drill", request, now, Priority.WARNING, peer=peer, **which)
+        self._context.feed(DrillRequested(self._keep(request), level, ready is True))
 
     def _means_peer(self, request: Request) -> bool:
         """Whether the request names the peer; refuse it if it does not."""

@@ -23,9 +23,11 @@ from hblink.fencing.device import (
     OnCommanded,
     OnInspection,
     OnReading,
+    OnSerial,
     Reading,
     Refused,
     Running,
+    SerialNumber,
     one_line,
 )
 from hblink.fencing.password import PasswordError, read_password
@@ -137,6 +139,12 @@ class AgentDevice:
             on_answer(Inspection(reading.power, reading.reason, reading.detail, reading.elapsed_ns), now)
 
         return self._run("status", answer)
+
+    def read_serial(self, on_answer: OnSerial) -> Running:
+        """Answer that there is none, without asking: agents tell no identity."""
+        none = SerialNumber(None, FenceReason.OK, 0)
+        self._loop.call_at(self._loop.now(), lambda now: on_answer(none, now))
+        return Refused()
 
     def read_power(self, on_answer: OnReading) -> Running:
         """Ask for the power state; sends no command."""

@@ -53,7 +53,8 @@ class Inspection:
     """The answer to `inspect`: a reading, and what else the device tells of itself.
 
     `guid` is 32 lower-case hexadecimal digits, None where the device has none; `policy` is what it does when power
-    comes back: always-on, always-off, previous, or None where it does not say.
+    comes back: always-on, always-off, previous, or None where it does not say. `serial` is what `read_serial` has
+    told in the same look, None where it was not asked or told none.
     """
 
     power: Power
@@ -62,6 +63,20 @@ class Inspection:
     elapsed_ns: int
     guid: str | None = None
     policy: str | None = None
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SerialNumber:
+    """The answer to `read_serial`: printable ASCII, None where the device tells none or did not get so far.
+
+    `reason` is OK if it has answered, whatever it said, TIMED_OUT or BAD_ANSWER if it has not come to an end of it.
+    Nothing here is a failure of the device.
+    """
+
+    serial: str | None
+    reason: FenceReason
+    elapsed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,7 @@ class Commanded:
 
 
 OnInspection = Callable[[Inspection, int], None]  # called with now
+OnSerial = Callable[[SerialNumber, int], None]
 OnReading = Callable[[Reading, int], None]
 OnCommanded = Callable[[Commanded, int], None]
 
@@ -88,6 +104,9 @@ class Running(Protocol):
     def kill(self) -> None:
         """End it at once; it still answers, once."""
 
+    def interrupt(self) -> None:
+        """End it, but let it close its session first, if that takes but a moment; it still answers, once."""
+
 
 class FenceDevice(Protocol):
     """One device that switches one node.
@@ -97,6 +116,8 @@ class FenceDevice(Protocol):
     """
 
     def inspect(self, on_answer: OnInspection) -> Running: ...
+
+    def read_serial(self, on_answer: OnSerial) -> Running: ...
 
     def read_power(self, on_answer: OnReading) -> Running: ...
 
@@ -109,6 +130,9 @@ class Refused:
     """A request that came to no process; its answer is on its way."""
 
     def kill(self) -> None:
+        """Do nothing: there is nothing to end."""
+
+    def interrupt(self) -> None:
         """Do nothing: there is nothing to end."""
 
 

@@ -16,7 +16,9 @@ How the ladder maps onto the core's effects, so that S3, S4 and I6 hold level by
   that says OFF under an outlet that is on is off; one that says ON above an outlet that is off has a second supply.
   An OFF of another level than the OFF before it is told as UNKNOWN: two of them are not one device's word twice.
 - PowerOn goes to every level that was sent an `off` in this life of the daemon, last level first (the outlet before the
-  BMC behind it), and is accepted when all have accepted.
+  BMC behind it), and is accepted when all have accepted. When one has not, it goes to the other levels too, which may
+  bring back what a device that is dead by now has switched off; it is not accepted for that.
+- An effect that names a level (a drill of that one) goes to it and to no other, and "not accepted" moves nothing on.
 
 One request at a time; a command never waits in a queue, where it could outlive its cause: it starts at once, or is
 refused because another is under way. This module must never send a command that the core did not ask for.
@@ -30,7 +32,8 @@ from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import MS, Power
 from hblink.fencing.device import Commanded, FenceReason, Reading
 from hblink.fencing.ladder import ROUND_PAUSE_NS, Ladder
-from hblink.fencing.level import Answer, FenceRecord, Level, OnStep, Readiness, Step
+from hblink.fencing.level import Level
+from hblink.fencing.record import Answer, FenceRecord, OnStep, Readiness, Step
 from hblink.loop import Loop, Timer
 
 VERIFY_INTERVAL_NS = 500 * MS  # between readings of a level that has accepted `off` and is not OFF yet
@@ -38,17 +41,24 @@ MakeLevel = Callable[[OnStep, Callable[[int], None]], Level]
 
 
 class _Job:
-    """A request of the core on its way through the ladder; `step` is READ, OFF or ON."""
+    """A request of the core on its way through the ladder; `step` is READ, OFF or ON.
 
-    __slots__ = ("alone", "began_at", "level", "op_id", "over", "rest", "step", "timer", "unreachable")
+    `only` is the level that it is for, None for whichever the ladder says; `alone`: none follows the one that it says.
+    """
 
-    def __init__(self, step: Step, op_id: int, *, alone: bool = False) -> None:
+    __slots__ = (
+        "alone", "began_at", "level", "only", "op_id", "over", "rest", "spared", "step", "timer", "unreachable",
+    )  # fmt: skip
+
+    def __init__(self, step: Step, op_id: int, only: int | None = None, *, alone: bool = False) -> None:
         self.step = step
         self.op_id = op_id
-        self.alone = alone
+        self.only = only
+        self.alone = alone or only is not None
         self.level = 0
         self.rest: list[int] = []  # the levels still to be asked
         self.unreachable = 0  # how many of those that were asked did not answer at all
+        self.spared = False  # an `on` has come to the levels that were sent no `off`
         self.began_at = 0
         self.timer: Timer | None = None
         self.over = False  # answered, or to be answered without being asked any further
@@ -87,6 +97,11 @@ class Fence:
         return make(lambda step, answer, now: self._on_step(index, step, answer, now), self._on_level_ready)
 
     @property
+    def proven(self) -> int | None:
+        """The level that was read OFF last, from 0; None if none was in this life of the daemon."""
+        return self._ladder.proof
+
+    @property
     def readiness(self) -> Readiness:
         """That of the first level that works, else of the first."""
         return next((level.readiness for level in self.levels if level.readiness.ready), self.levels[0].readiness)
@@ -99,31 +114,32 @@ class Fence:
         """Look at the levels now, for readiness alone; False if all are busy (their answers will serve as well)."""
         return any([level.poll() for level in self.levels])
 
-    def read(self, op_id: int) -> None:
+    def read(self, op_id: int, level: int | None = None) -> None:
         """Read the power state: PowerRead. Waits for the core's own request that is under way, not for a poll.
 
-        An older reading that still waits is answered UNKNOWN.
+        An older reading that still waits is answered UNKNOWN. `level`, here and below, is the one that is asked, and no
+        other; None for the ladder.
         """
         self._drop_waiting()
-        job = _Job(Step.READ, op_id)
+        job = _Job(Step.READ, op_id, level)
         if self._job is None:
             self._begin_read(job)
         else:
             self._waiting = job
 
-    def off(self, op_id: int, *, alone: bool = False) -> None:
+    def off(self, op_id: int, level: int | None = None, *, alone: bool = False) -> None:
         """Command a power-off, starting now: PowerCommanded. Readings under way are ended, answered UNKNOWN.
 
         `alone`: the attempt rests on OFF readings without a command (S5); the level that gave them is commanded, and
         no other.
         """
-        job = _Job(Step.OFF, op_id, alone=alone)
+        job = _Job(Step.OFF, op_id, level, alone=alone)
         if self._command(job):
             self._begin_off(job)
 
-    def on(self, op_id: int) -> None:
+    def on(self, op_id: int, level: int | None = None) -> None:
         """Command a power-on, starting now: PowerCommanded. Readings under way are ended, answered UNKNOWN."""
-        job = _Job(Step.ON, op_id)
+        job = _Job(Step.ON, op_id, level)
         if self._command(job):
             self._begin_on(job)
 
@@ -198,6 +214,8 @@ class Fence:
         job.over = True
         if job.timer is not None:
             job.timer.cancel()
+        if job.step is Step.OFF and not self.levels[job.level].looking:
+            self._ladder.note_sent(job.level)  # before its answer comes: an `on` may not wait for that
         self.levels[job.level].kill()
         self._job = None
         if job.step is Step.READ:
@@ -234,7 +252,7 @@ class Fence:
     def _begin_read(self, job: _Job) -> None:
         """Ask the level that accepted, else all in order; not before the interval after its last OFF is over."""
         self._job = job
-        job.rest = self._ladder.readers()
+        job.rest = self._ladder.readers(job.only)
         earliest_at = self._ladder.earliest_at()
         if earliest_at > self._loop.now():
             job.timer = self._loop.call_at(earliest_at, lambda _now: self._ask_next(job))
@@ -268,7 +286,7 @@ class Fence:
     # Off
 
     def _begin_off(self, job: _Job) -> None:
-        job.level, job.began_at = self._ladder.choose(self._loop.now(), alone=job.alone)
+        job.level, job.began_at = self._ladder.choose(self._loop.now(), alone=job.alone, only=job.only)
         self.levels[job.level].shoot(lambda answer, at: self._on_off(job, answer, at))
 
     def _on_off(self, job: _Job, answer: Commanded, now: int) -> None:
@@ -302,7 +320,8 @@ class Fence:
         self._answer_command(job, True, now)
 
     def _refused(self, job: _Job, now: int, *, stays_on: bool) -> None:
-        if self._ladder.refuse(job.level, now, stays_on=stays_on) and not job.alone:
+        pause = job.only is None and self._ladder.refuse(job.level, now, stays_on=stays_on)
+        if pause and not job.alone:
             job.timer = self._loop.call_at(now + ROUND_PAUSE_NS, lambda at: self._give_up(job, at))
         else:
             self._give_up(job, now)
@@ -315,10 +334,12 @@ class Fence:
     # On
 
     def _begin_on(self, job: _Job) -> None:
-        job.rest = self._ladder.switches()
-        self._switch_next(job, True)
+        job.rest = self._ladder.switches(job.only)
+        self._switch_next(job, job.only is None or job.rest != [])
 
     def _switch_next(self, job: _Job, accepted: bool) -> None:
+        if not job.rest and not accepted and job.only is None and not job.spared:
+            job.rest, job.spared = self._ladder.spares(), True
         if job.rest:
             job.level = job.rest.pop(0)
             self.levels[job.level].switch_on(lambda answer, _at: self._on_switched(job, accepted, answer))

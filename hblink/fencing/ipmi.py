@@ -23,11 +23,14 @@ from hblink.fencing.device import (
     OnCommanded,
     OnInspection,
     OnReading,
+    OnSerial,
     Reading,
     Refused,
     Running,
+    SerialNumber,
     one_line,
 )
+from hblink.fencing.inventory import serial_of
 from hblink.fencing.password import PasswordError, read_password
 from hblink.loop import Loop
 from hblink.process import Finished, run
@@ -66,6 +69,9 @@ _GUID = re.compile(r"^((?: [0-9a-f]{2}){16})$", re.MULTILINE)
 _NO_GUID = re.compile(r"Unable to send RAW command .*rsp=0x(c1|c9|cb|cc|d4|d6)\)")
 # One session for all: IPMI v2.0 20.8 Get System GUID (any privilege), 28.2 Get Chassis Status.
 _LOOK = b"raw 0x06 0x37\nchassis status\n"
+_INVENTORY = re.compile(r"\A(.*)\Z", re.DOTALL)  # whatever `fru print 0` says
+_ANSWERED = frozenset({FenceReason.OK, FenceReason.BAD_ANSWER, FenceReason.LOW_PRIVILEGE})
+_NO_ANSWER = re.compile(r"No Response|FRU Read failed$", re.MULTILINE)  # ... when every retry came to nothing
 # What boards without a GUID of their own answer: no identity.
 _NOBODY = frozenset({"0" * 32, "f" * 32, "03000200040005000006000700080009", "00020003000400050006000700080009"})
 _OFF = re.compile(r"^Chassis Power Control: (Down/Off)$", re.MULTILINE)
@@ -156,6 +162,21 @@ def inspection(result: Result) -> Inspection:
     return Inspection(Power(outcome.said), outcome.reason, detail, outcome.elapsed_ns, guid, said)
 
 
+def serial_number(result: Result) -> SerialNumber:
+    """Judge an ipmitool that was asked for the inventory: a device that has none, or a broken one, has answered."""
+    outcome = judge(result, _INVENTORY)
+    if isinstance(result, Outcome) or outcome.reason not in _ANSWERED:
+        return SerialNumber(None, outcome.reason, outcome.elapsed_ns)
+    stdout, stderr = (text.decode("ascii", "replace") for text in (result.stdout, result.stderr))
+    reason = FenceReason.OK
+    if _NO_ANSWER.search(stdout) or _NO_ANSWER.search(stderr):
+        reason = FenceReason.TIMED_OUT
+    elif result.returncode is None:
+        reason = FenceReason.BAD_ANSWER
+    serial = serial_of(stdout, stderr) if outcome.reason is FenceReason.OK else None
+    return SerialNumber(serial, reason, outcome.elapsed_ns)
+
+
 class IpmiDevice:
     """The BMC that `settings` describes; a `FenceDevice`."""
 
@@ -170,6 +191,17 @@ class IpmiDevice:
             on_answer(inspection(result), now)
 
         return self._run(("exec", "/dev/stdin"), answer, stdin=_LOOK)
+
+    def read_serial(self, on_answer: OnSerial) -> Running:
+        """Read the inventory, a dozen exchanges or more: for no longer than half of the command timeout.
+
+        In a process of its own: ipmitool 1.8.19 reads some that are nonsense without end, and dies of others (SIGSEGV).
+        """
+
+        def answer(result: Result, now: int) -> None:
+            on_answer(serial_number(result), now)
+
+        return self._run(("fru", "print", "0"), answer, deadline_ns=self._settings.command_timeout_ns // 2)
 
     def read_power(self, on_answer: OnReading) -> Running:
         """Ask for the power state; sends no command."""
@@ -197,7 +229,9 @@ class IpmiDevice:
 
         return self._run(("chassis", "power", verb), answer)
 
-    def _run(self, words: tuple[str, ...], take: Take, stdin: bytes | None = None) -> Running:
+    def _run(
+        self, words: tuple[str, ...], take: Take, stdin: bytes | None = None, deadline_ns: int | None = None
+    ) -> Running:
         try:
             password = read_password(self._settings.password_file, PASSWORD_LIMIT)
         except PasswordError as error:
@@ -211,7 +245,7 @@ class IpmiDevice:
             return run(
                 self._loop,
                 (*self._argv(f"/dev/fd/{read_end}"), *words),
-                deadline_ns=self._settings.command_timeout_ns,
+                deadline_ns=self._settings.command_timeout_ns if deadline_ns is None else deadline_ns,
                 on_exit=take,
                 stdin=stdin,
                 pass_fds=(read_end,),

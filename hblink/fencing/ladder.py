@@ -36,15 +36,17 @@ class Ladder:
 
     # Off
 
-    def choose(self, now: int, *, alone: bool) -> tuple[int, int]:
+    def choose(self, now: int, *, alone: bool, only: int | None = None) -> tuple[int, int]:
         """The level for an `off`, and when it was first commanded in this attempt.
 
-        `alone`: the one whose OFF was read without a command. Otherwise the next that is not refused; if all are, the
-        next one, which will say so.
+        `only`: that one, whatever it is fit for. `alone`: the one whose OFF was read without a command. Otherwise the
+        next that is not refused; if all are, the next one, which will say so.
         """
         if alone and self._basis is not None:
             self._next = self._basis
         self._basis = self._accepted = None
+        if only is not None:
+            return only, now
         for _ in self._levels:
             if not self._levels[self._next].refused:
                 break
@@ -85,9 +87,10 @@ class Ladder:
 
     # Readings
 
-    def readers(self) -> list[int]:
-        """The levels to be read, in order: the one that has accepted, else all that are not refused."""
-        order = range(len(self._levels)) if self._accepted is None else (self._accepted,)
+    def readers(self, only: int | None = None) -> list[int]:
+        """The levels to be read, in order: `only` that one, or the one that has accepted, else all; none refused."""
+        one = self._accepted if only is None else only
+        order = range(len(self._levels)) if one is None else (one,)
         return [level for level in order if not self._levels[level].refused]
 
     def earliest_at(self) -> int:
@@ -104,7 +107,13 @@ class Ladder:
 
     # On
 
-    def switches(self) -> list[int]:
-        """The levels that `on` goes to: those that were sent `off`, the last one first."""
+    def switches(self, only: int | None = None) -> list[int]:
+        """The levels that `on` goes to: `only` that one, or those that were sent `off`, the last one first."""
         self._basis = None
-        return [level for level in sorted(self._commanded or {0}, reverse=True) if not self._levels[level].refused]
+        wanted = (self._commanded or {0}) if only is None else {only}
+        return [level for level in sorted(wanted, reverse=True) if not self._levels[level].refused]
+
+    def spares(self) -> list[int]:
+        """The levels that were sent no `off`: they may switch on what one that was does not switch on again."""
+        others = set(range(len(self._levels))) - (self._commanded or {0})
+        return [level for level in sorted(others, reverse=True) if not self._levels[level].refused]

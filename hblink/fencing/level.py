@@ -5,15 +5,17 @@ the device is polled about once a minute, never beside another request, and a po
 killed: it serves as the look before the shot. Before every `off` the device is read and its identity compared; what
 does not answer, or is somebody else, is sent no command. Only the core's own reading, and `on`, displace a poll.
 
+A look is power and GUID, and then the serial number in a session of its own, which takes longer than all the rest: a
+shot does without it where it can (`hblink.fencing.identity`), and ends a reading of it that is under way, in a way that
+keeps no slot. A device that does not come to an end of it is not asked again for an hour.
+
 This module must never send a command that it was not asked for, or send one twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, unique
-from typing import Protocol
+from dataclasses import replace
 
 from hblink.core.value import SECOND, Power
 from hblink.fencing.device import (
@@ -25,109 +27,37 @@ from hblink.fencing.device import (
     OnReading,
     Reading,
     Running,
+    SerialNumber,
 )
-from hblink.fencing.identity import Identities
+from hblink.fencing.identity import Identities, Identity
+from hblink.fencing.record import Answer, FenceWarning, LevelSettings, OnStep, Readiness, Step
 from hblink.loop import Loop, Timer
 
 POLL_INTERVAL_NS = 60 * SECOND
 # While it has never answered: at boot its network may come after the daemon. Doubled each time; no session came about,
 # so none is held.
 FIRST_RETRY_NS = 2 * SECOND
+# After a reading of the serial number that came to no end: each such one costs a session slot, for a minute or so.
+SERIAL_PAUSE_NS = 3600 * SECOND
+_ENDLESS = frozenset({FenceReason.TIMED_OUT, FenceReason.BAD_ANSWER})
 # What a device is not sent `off` for, however often it says it would: the machine behind it is not the peer.
 _REFUSED = frozenset({FenceReason.WRONG_DEVICE, FenceReason.OWN_DEVICE, FenceReason.BAD_PARAMETER, FenceReason.LIED})
 
 
-@unique
-class FenceWarning(Enum):
-    """What does not keep a device from being used, and should be known before it is."""
-
-    SLOW = "slow"  # a look took more than half of command_timeout_ms
-    RESTORE_POLICY = "restore_policy"  # what it does when power comes back is not what is wanted
-    NO_IDENTITY = "no_identity"  # it tells no GUID: that it is the peer's cannot be checked
-
-
-@unique
-class Step(Enum):
-    """What the device is asked, and why: the word of the log."""
-
-    POLL = "poll"  # a look for readiness alone
-    LOOK = "look"  # ... before a shot
-    OFF = "off"
-    READ = "read"
-    VERIFY = "verify"  # a reading of the ladder's own, to know whether the next level is needed
-    ON = "on"
-
-
-class LevelSettings(Protocol):
-    """What is to be known of a level besides what its device wants; the typed configuration has it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def guid(self) -> str | None: ...
-    @property
-    def restore_policy(self) -> str | None: ...
-    @property
-    def tells_identity(self) -> bool: ...
-    @property
-    def command_timeout_ns(self) -> int: ...
-    @property
-    def off_interval_ns(self) -> int: ...
-    @property
-    def attempt_ns(self) -> int: ...
-    @property
-    def retries(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What the last answer of the device tells of its use; `ready` is None before the first.
-
-    `power` is the last reading, UNKNOWN if that failed or a command came since. `at` is when the answer came.
-    """
-
-    ready: bool | None = None
-    at: int | None = None
-    power: Power = Power.UNKNOWN
-    reason: FenceReason | None = None
-    detail: str = "not asked yet"
-    warnings: tuple[FenceWarning, ...] = ()
-    guid: str | None = None
-    policy: str | None = None
-    elapsed_ns: int = 0
-
-
-Answer = Reading | Commanded | Inspection
-OnStep = Callable[[Step, Answer, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class FenceRecord:
-    """One answer of one device, for the log: which level (from 0), what it was asked, what it cost.
-
-    `op_id` is None for a poll; `accepted` is None for readings, `power` for commands. `elapsed_ns` is the wall time of
-    the request's process, which is what the device itself costs.
-    """
-
-    level: int
-    step: Step
-    op_id: int | None
-    power: Power | None
-    accepted: bool | None
-    reason: FenceReason
-    detail: str
-    elapsed_ns: int
-
-
 class _Request:
-    """What the device is working on; `shooter` is who waits for a look that allows the shot."""
+    """What the device is working on; `shooter` is who waits for a look that allows the shot.
 
-    __slots__ = ("running", "shooter", "step")
+    `found` is what a look has found so far, while the device is asked for its serial number.
+    """
+
+    __slots__ = ("found", "killed", "running", "shooter", "step")
 
     def __init__(self, step: Step, shooter: OnCommanded | None = None) -> None:
         self.step = step
         self.shooter = shooter
         self.running: Running | None = None
+        self.found: Inspection | None = None
+        self.killed = False
 
 
 class Level:
@@ -162,6 +92,9 @@ class Level:
         self._request: _Request | None = None
         self._closed = False
         self._lied = False
+        self._serial: str | None = None  # told last; it stands until another is told, so that no shorter look clears it
+        self._tells_serial = True  # as of the last time it was asked
+        self._serial_from = 0  # when it may be asked for it again
         self.readiness = Readiness()
 
     @property
@@ -194,6 +127,7 @@ class Level:
         elif self._request is not None and self._request.step is Step.POLL:
             self._request.shooter = on_answer
             self._request.step = Step.LOOK
+            self._hurry(self._request)
         else:
             self._look(_Request(Step.LOOK, on_answer))
 
@@ -218,35 +152,83 @@ class Level:
             self._lied = False
             self.poll()
 
+    def forget(self) -> bool:
+        """Learn anew who the device is, and whether it tells its serial number; False if nothing was known of it."""
+        self._serial, self._tells_serial, self._serial_from = None, True, 0
+        return self._identities.forget(self.settings.name)
+
     def close(self) -> None:
         """Kill whatever runs and call nobody back any more."""
         self._closed = True
         if self._poll_timer is not None:
             self._poll_timer.cancel()
-        if self._request is not None:
-            self._kill(self._request)
+        if self._request is not None and self._request.running is not None:
+            self._request.killed = True
+            self._request.running.kill()
 
     def _displace(self, step: Step) -> _Request:
-        """Make way: once SIGKILL is sent, a poll sends no further packet."""
+        """Make way: once SIGKILL is sent, a poll sends no further packet; of a serial number, it ends the session."""
         if self._request is not None:
             self._kill(self._request)
         self._request = _Request(step)
         return self._request
 
     def _kill(self, request: _Request) -> None:
+        request.killed = True
         if request.running is not None:
-            request.running.kill()
+            end = request.running.kill if request.found is None else request.running.interrupt
+            end()
 
     def _look(self, request: _Request) -> None:
         self._request = request
         request.running = self._device.inspect(lambda answer, now: self._on_look(request, answer, now))
 
     def _on_look(self, request: _Request, answer: Inspection, now: int) -> None:
+        if self._wants_serial(request, answer, now):
+            request.found = answer
+            request.running = self._device.read_serial(lambda told, at: self._on_serial(request, answer, told, at))
+        else:
+            self._conclude_look(request, answer, now)
+
+    def _wants_serial(self, request: _Request, found: Inspection, now: int) -> bool:
+        """Whether to ask for the serial number too: never for so long that look and all take more than their bound."""
+        settings = self.settings
+        possible = settings.tells_identity and found.reason is FenceReason.OK and now >= self._serial_from
+        wanted = request.shooter is None or self._shot_needs_serial(found)
+        in_time = found.elapsed_ns <= settings.command_timeout_ns // 2
+        return possible and wanted and in_time and self._request is request and not self._closed
+
+    def _shot_needs_serial(self, found: Inspection) -> bool:
+        """Whether the GUID cannot tell who it is, and the serial number might."""
+        return self._tells_serial and (found.guid is None or self._identities.has_guid_of_own(found.guid))
+
+    def _hurry(self, request: _Request) -> None:
+        """A shot waits for this look: end what it can do without."""
+        if request.found is not None and request.running is not None and not self._shot_needs_serial(request.found):
+            request.running.interrupt()
+
+    def _on_serial(self, request: _Request, found: Inspection, told: SerialNumber, now: int) -> None:
+        """End a look with the serial number, or without: what it has found until then stands unless it was killed."""
+        answered = told.reason is FenceReason.OK
+        if self._shot_needs_serial(found) and (answered or request.shooter is not None):
+            found = replace(found, elapsed_ns=found.elapsed_ns + told.elapsed_ns)  # what a shot costs, or has cost
+        if request.killed:
+            found = replace(found, power=Power.UNKNOWN, reason=FenceReason.CANCELLED, detail="ended before its end")
+        elif answered:
+            self._tells_serial = told.serial is not None
+        elif told.reason in _ENDLESS:
+            self._serial_from = now + SERIAL_PAUSE_NS
+        self._conclude_look(request, replace(found, serial=told.serial), now)
+
+    def _conclude_look(self, request: _Request, answer: Inspection, now: int) -> None:
         shooter = request.shooter
         if answer.reason is FenceReason.OK:
-            reason, why = self._identities.judge(self.settings.name, self.settings.guid, answer.guid)
+            settings = self.settings
+            self._serial = answer.serial or self._serial
+            configured, told = Identity(settings.guid, settings.serial), Identity(answer.guid, self._serial)
+            reason, why = self._identities.judge(settings.name, configured, told)
             if reason is not FenceReason.OK:
-                answer = Inspection(Power.UNKNOWN, reason, why, answer.elapsed_ns, answer.guid, answer.policy)
+                answer = replace(answer, power=Power.UNKNOWN, reason=reason, detail=why)
         self._settle(request, answer, answer.power, now)
         if shooter is None or self._closed:
             return
@@ -280,9 +262,9 @@ class Level:
                 guid, policy = answer.guid, answer.policy
             ready = answer.reason is FenceReason.OK
             warnings = self._warnings(answer, guid, policy) if ready else ()
+            spent, serial = answer.elapsed_ns, self._serial
             self._take(
-                Readiness(ready, now, power, answer.reason, answer.detail, warnings, guid, policy, answer.elapsed_ns),
-                now,
+                Readiness(ready, now, power, answer.reason, answer.detail, warnings, guid, policy, spent, serial), now
             )
         self._on_step(request.step, answer, now)
         self._schedule_poll(now)
@@ -294,10 +276,11 @@ class Level:
         slow = FenceWarning.SLOW in self.readiness.warnings
         if isinstance(answer, Inspection):  # an agent's `off` may take its time
             slow = answer.elapsed_ns > settings.command_timeout_ns // 2
+        needs_serial = guid is None or settings.serial is not None
         found = (
             (FenceWarning.SLOW, slow),
             (FenceWarning.RESTORE_POLICY, unexpected),
-            (FenceWarning.NO_IDENTITY, settings.tells_identity and guid is None),
+            (FenceWarning.NO_IDENTITY, settings.tells_identity and self._serial is None and needs_serial),
         )
         return tuple(warning for warning, holds in found if holds)
 

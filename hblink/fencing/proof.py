@@ -1,4 +1,4 @@
-"""The last time that the fence devices really switched the peer off: when, why, and what each step took.
+"""The last time that each fence device really switched the peer off: when, why, and what each step took.
 
 Kept on the disk where there is one; the wall clock dates it, for people and metrics only. This module must never be
 asked whether something may be done: an old proof proves nothing of today.
@@ -10,28 +10,29 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hblink.core.value import MS
-from hblink.fencing.level import FenceRecord
+from hblink.core.value import MS, Power
+from hblink.fencing.record import FenceRecord
 
 STEPS_MAX = 64  # of one attempt; what comes after is not kept
 
 
 @dataclass(slots=True)
 class Proofs:
-    """The steps of what is under way, and the last proof as a document; `save` is given the file's new content."""
+    """The steps of what is under way, and the last proof of each level; `save` is given the file's new content."""
 
     save: Callable[[bytes], None]
-    last: dict[str, object] | None = None
+    _kept: list[dict[str, object]] = field(default_factory=list)  # one of each level, the newest last
     _steps: list[dict[str, object]] = field(default_factory=list)
 
     def load(self, content: bytes) -> None:
-        """Take what was saved; nothing if it cannot be understood."""
+        """Take what was saved, by earlier versions of one level only; nothing if it cannot be understood."""
         try:
             document = json.loads(content)
-            good = isinstance(document["unix_s"], int) and isinstance(document["steps"], list)
-        except (ValueError, KeyError, TypeError):
+            proofs = document.get("proofs", [document])
+            read = [dict(each, level=_level_of(each)) for each in proofs if isinstance(each["unix_s"], int)]
+        except (ValueError, KeyError, TypeError, AttributeError):
             return
-        self.last = document if good else None
+        self._kept = read
 
     def begin(self) -> None:
         """Something new is under way."""
@@ -56,7 +57,27 @@ class Proofs:
         """The steps since `begin`."""
         return list(self._steps)
 
-    def succeed(self, kind: str, unix_s: int, took_ns: int) -> None:
-        """The peer was seen off: keep it; `kind` is drill or takeover."""
-        self.last = {"kind": kind, "unix_s": unix_s, "took_ms": took_ns // MS, "steps": self.steps}
-        self.save(json.dumps(self.last).encode() + b"\n")
+    @property
+    def last(self) -> dict[str, object] | None:
+        """The newest proof of all."""
+        return self._kept[-1] if self._kept else None
+
+    def of(self, level: int, device: str) -> dict[str, object] | None:
+        """The last proof of `level` (from 0); none if it was another device then."""
+        found = [each for each in self._kept if each["level"] == level + 1 and each.get("device", device) == device]
+        return found[-1] if found else None
+
+    def succeed(self, kind: str, level: int, device: str, unix_s: int, took_ns: int) -> None:
+        """The peer was seen off by `device`, which is `level` (from 0): keep it; `kind` is drill or takeover."""
+        proof = {"kind": kind, "level": level + 1, "device": device, "unix_s": unix_s, "took_ms": took_ns // MS}
+        self._kept = [each for each in self._kept if each["level"] != level + 1]
+        self._kept.append({**proof, "steps": self.steps})
+        self.save(json.dumps({"proofs": self._kept}).encode() + b"\n")
+
+
+def _level_of(proof: dict[str, object]) -> object:
+    """The level that a proof names, else the one that its steps read OFF last."""
+    steps = proof["steps"]
+    if not isinstance(steps, list):
+        raise TypeError("the steps of a proof are a list")
+    return proof.get("level") or next((step["level"] for step in reversed(steps) if step["said"] == Power.OFF.value), 1)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import MS, SECOND
-from hblink.fencing.device import FenceDevice, OnCommanded, OnInspection, OnReading, Running
+from hblink.fencing.device import FenceDevice, OnCommanded, OnInspection, OnReading, OnSerial, Running
 from hblink.fencing.fence import Fence, MakeLevel
 from hblink.fencing.identity import Identities
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import FenceRecord, Level, OnStep
+from hblink.fencing.level import Level
+from hblink.fencing.record import FenceRecord, OnStep
 from hblink.loop import Loop
 from tests.adapter.loopback_bmc import Settings, ipmitools
 from tests.adapter.stage import run_until
@@ -25,6 +26,7 @@ class Rung:
 
     name: str = "bmc"
     guid: str | None = None
+    serial: str | None = None
     restore_policy: str | None = None
     tells_identity: bool = True
     command_timeout_ns: int = 10 * SECOND
@@ -47,6 +49,9 @@ class Choice:
     def inspect(self, on_answer: OnInspection) -> Running:
         return self._device.inspect(on_answer)
 
+    def read_serial(self, on_answer: OnSerial) -> Running:
+        return self._device.read_serial(on_answer)
+
     def read_power(self, on_answer: OnReading) -> Running:
         return self._device.read_power(on_answer)
 
@@ -64,6 +69,7 @@ class Ladder:
     loop: Loop
     rungs: list[tuple[FenceDevice, Rung]]
     own: frozenset[str] = frozenset()
+    own_names: tuple[str, ...] = ()  # devices whose learned identity is this node's own
     learned: bytes = b""
     saved: list[bytes] = field(default_factory=list)
     events: list[PowerRead | PowerCommanded] = field(default_factory=list)
@@ -73,6 +79,8 @@ class Ladder:
 
     def fence(self) -> Fence:
         identities = Identities(self.learned, self.own, self.saved.append)
+        for name in self.own_names:
+            identities.own(identities.learned(name))
         return Fence(
             self.loop,
             [self._make(device, rung, identities) for device, rung in self.rungs],

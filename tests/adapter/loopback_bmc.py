@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.rig.fru import stored
 from tests.rig.wait import wait_until
 
 SECOND = 1_000_000_000
@@ -35,6 +36,7 @@ set_working_mc 0x20
 EMULATION = """\
 mc_setbmc 0x20
 mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+{inventory}
 sel_enable 0x20 1000 0x0a
 mc_enable 0x20
 """
@@ -61,12 +63,12 @@ class Settings:
 
 
 class Bmc:
-    """An ipmi_sim whose chassis is a file: `power` holds 0 or 1, `requests` what was asked of it.
+    """An ipmi_sim whose chassis is a file: `power` holds 0 or 1, `requests` what was asked of it; `fru`: its inventory.
 
     Faults are files: while `broken` is there the chassis fails, while `stuck` is there it says yes and does nothing.
     """
 
-    def __init__(self, directory: Path, guid: str = GUID) -> None:
+    def __init__(self, directory: Path, guid: str = GUID, fru: bytes = b"") -> None:
         self.directory = directory
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -77,7 +79,7 @@ class Bmc:
         password.write_text(f"{PASSWORD}\n")
         password.chmod(0o600)
         (directory / "lan.conf").write_text(LAN.format(guid=guid, port=self.port, program=program, password=PASSWORD))
-        (directory / "sim.emu").write_text(EMULATION)
+        (directory / "sim.emu").write_text(EMULATION.format(inventory=stored(fru)))
         self.settings = Settings(self.port, password)
         self.reset()
         with (directory / "log").open("wb") as log:
@@ -117,9 +119,9 @@ class Bmc:
 
 
 @contextlib.contextmanager
-def loopback_bmc(directory: Path, guid: str = GUID) -> Iterator[Bmc]:
+def loopback_bmc(directory: Path, guid: str = GUID, fru: bytes = b"") -> Iterator[Bmc]:
     """Start a BMC, wait until it listens, and end it."""
-    bmc = Bmc(directory, guid)
+    bmc = Bmc(directory, guid, fru)
     try:
         wait_until(lambda: bmc.bound, 10, "ipmi_sim listens", logs=[directory / "log"])
         yield bmc

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,10 @@ from hblink.fencing.device import Commanded, FenceReason, Reading
 from hblink.fencing.ipmi import IpmiDevice
 from hblink.loop import Loop
 from hblink.process import Finished
+from tests.adapter.agent import Agent, dummy
 from tests.adapter.ladder import Ladder, Rung
 from tests.adapter.loopback_bmc import PASSWORD, Bmc, ipmitools, loopback_bmc, silent_port
 from tests.adapter.stage import run_until
-
-
-@dataclass(frozen=True)
-class Agent:
-    """What AgentDevice wants to know."""
-
-    agent: str
-    parameters: Mapping[str, str]
-    secret_files: Mapping[str, Path] = field(default_factory=dict)
-    command_timeout_ns: int = 20 * SECOND
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +44,6 @@ def loop() -> Iterator[Loop]:
 def ipmilan(bmc: Bmc, **more: str) -> Agent:
     parameters = {"ip": "127.0.0.1", "ipport": str(bmc.port), "username": "fence", "lanplus": "1", "cipher": "3"}
     return Agent("fence_ipmilan", {**parameters, "power_wait": "0", **more}, {"password": bmc.settings.password_file})
-
-
-def dummy(directory: Path, power: str) -> Agent:
-    status = directory / "outlet"
-    status.write_text(power)
-    return Agent("fence_dummy", {"type": "file", "status_file": str(status)})
 
 
 def reading(loop: Loop, agent: Agent) -> Reading:

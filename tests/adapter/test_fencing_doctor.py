@@ -12,6 +12,7 @@ from hblink.cli.fence import LEVEL_LINES_MAX, level_lines
 from hblink.cli.main import main
 from hblink.fencing.device import FenceReason
 from tests.adapter.loopback_bmc import GUID, Bmc, loopback_bmc, silent_port
+from tests.rig.fru import inventory
 
 Capture = pytest.CaptureFixture[str]
 
@@ -44,7 +45,7 @@ command_timeout_ms = 3000
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bmc]:
-    with loopback_bmc(tmp_path_factory.mktemp("bmc")) as bmc:
+    with loopback_bmc(tmp_path_factory.mktemp("bmc"), fru=inventory(product="BOX-1")) as bmc:
         yield bmc
 
 
@@ -80,13 +81,14 @@ def doctor(file: Path, capsys: Capture) -> tuple[int, dict[str, object]]:
 
 def test_a_good_device_is_shown_with_its_identity(bmc: Bmc, tmp_path: Path, capsys: Capture) -> None:
     code, level = doctor(write(tmp_path, bmc), capsys)
-    assert (code, level["ready"], level["guid"], level["power"]) == (0, True, GUID, "on")
+    assert (code, level["ready"], level["guid"], level["serial"], level["power"]) == (0, True, GUID, "BOX-1", "on")
     assert (level["node"], level["restore_policy"], level["warnings"]) == ("beta", "always-off", ["restore_policy"])
     assert main(["doctor", "fence", str(tmp_path / "hblink.toml")]) == 0
     out = capsys.readouterr().out
     assert all(len(line) < 80 for line in out.splitlines())
     assert "LEVEL 1 beta ipmi 127.0.0.1" in out
     assert GUID in out
+    assert "serial number BOX-1" in out
     assert "warning restore_policy" in out
 
 
@@ -110,6 +112,8 @@ def test_each_misconfiguration_has_its_own_reason(bmc: Bmc, tmp_path: Path, caps
         for reason, file in cases.items():
             code, level = doctor(file, capsys)
             assert (code, level["ready"], level["reason"]) == (1, False, reason.value), level
+    code, level = doctor(write(tmp_path, bmc, 'serial = "BOX-2"'), capsys)
+    assert (code, level["reason"], level["detail"]) == (1, "wrong_device", "serial number BOX-1, expected BOX-2")
     (bmc.directory / "broken").touch()
     assert doctor(write(tmp_path, bmc), capsys)[1]["reason"] == "bad_answer"
     assert bmc.commands == []
@@ -138,7 +142,9 @@ def test_a_level_fits_the_screen_whatever_it_says(reason: FenceReason) -> None:
         "took_ms": 4999.9,
         "warnings": ["slow", "restore_policy", "no_identity"],
         "guid": GUID,
+        "serial": "S" * 90,
         "restore_policy": "always-off",
+        "proof": {"kind": "takeover", "age_s": 12_000_000},
     }
     lines = level_lines(level)
     assert len(lines) <= LEVEL_LINES_MAX

@@ -11,7 +11,7 @@ from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import MS, SECOND, Power
 from hblink.fencing.device import FenceReason
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import FenceWarning
+from hblink.fencing.record import FenceWarning
 from hblink.loop import Loop
 from tests.adapter.ladder import Hole, Ladder, Rung
 from tests.adapter.loopback_bmc import GUID, Bmc, loopback_bmc, silent_port

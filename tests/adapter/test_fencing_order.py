@@ -11,7 +11,7 @@ from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import Power
 from hblink.fencing.device import FenceReason
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import Readiness, Step
+from hblink.fencing.record import Readiness, Step
 from hblink.loop import Loop
 from tests.adapter.ladder import LONG_NS, Choice, Hole, Ladder, Rung
 from tests.adapter.loopback_bmc import Bmc, loopback_bmc, silent_port

@@ -14,7 +14,7 @@ from hblink.core.event import PowerCommanded, PowerRead
 from hblink.core.value import SECOND, Power
 from hblink.fencing.device import FenceReason, Inspection
 from hblink.fencing.ipmi import IpmiDevice
-from hblink.fencing.level import FenceWarning
+from hblink.fencing.record import FenceWarning
 from hblink.loop import Loop
 from tests.adapter.ladder import Ladder, Rung
 from tests.adapter.loopback_bmc import Settings, ipmitools

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hblink.loop import Loop
-from hblink.process import OUTPUT_LIMIT, Finished, run
+from hblink.process import INTERRUPT_GRACE_NS, OUTPUT_LIMIT, Finished, run
 from tests.adapter.stage import run_until
 from tests.rig.wait import wait_until
 
@@ -189,6 +189,44 @@ def test_kill_ends_it_at_once_and_is_reported_once(stage: Stage) -> None:
     process.kill()
     stage.loop.run_once(0)
     assert len(stage.ended) == 1
+
+
+def test_an_interrupted_child_may_take_leave(stage: Stage) -> None:
+    script = "trap 'echo leave; exit 255' INT; echo ready >&2; while :; do sleep 0.01; done"
+    process = run(stage.loop, ("sh", "-c", script), deadline_ns=LONG_NS, on_exit=stage.on_exit)
+    stage.drive(lambda: process._outputs[1].data)
+    process.interrupt()
+    process.interrupt()
+    stage.drive(lambda: stage.ended)
+    assert (stage.ended[0].returncode, stage.ended[0].stdout, stage.ended[0].killed) == (255, b"leave\n", True)
+    process.interrupt()
+    process.kill()
+    stage.loop.run_once(0)
+    assert len(stage.ended) == 1
+
+
+@pytest.mark.parametrize("killed_too", [False, True])
+def test_an_interrupted_child_that_stays_is_killed(stage: Stage, killed_too: bool) -> None:
+    script = "trap '' INT; echo ready >&2; sleep 600 & wait; exec sleep 600"
+    process = run(stage.loop, ("sh", "-c", script), deadline_ns=LONG_NS, on_exit=stage.on_exit)
+    stage.drive(lambda: process._outputs[1].data)
+    group = process.pid
+    assert group is not None
+    interrupted_at = stage.loop.now()
+    process.interrupt()
+    if killed_too:
+        process.kill()
+    stage.drive(lambda: stage.ended)
+    assert (stage.ended[0].signal, stage.ended[0].killed) == (signal.SIGKILL, True)
+    assert killed_too or stage.loop.now() - interrupted_at >= INTERRUPT_GRACE_NS
+    stage.drive(lambda: not members(group))
+
+
+def test_a_child_that_cannot_start_can_be_interrupted(stage: Stage) -> None:
+    process = run(stage.loop, ("no-such-program",), deadline_ns=LONG_NS, on_exit=stage.on_exit)
+    process.interrupt()
+    stage.drive(lambda: stage.ended)
+    assert (stage.ended[0].error is not None, stage.ended[0].killed) == (True, True)
 
 
 def test_timers_run_while_a_child_runs(stage: Stage) -> None:

@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.netns.situation import QUICK, Since, alarms, logged, role, settle, status
 from tests.rig.node import Node
+from tests.rig.outlet import Outlet, write_agent
 from tests.rig.pair import Pair
 from tests.rig.setting import Setting
 
@@ -57,14 +60,16 @@ def test_the_second_level_takes_over_where_the_first_is_gone(build_pair: Callabl
         assert [step["level"] for step in proof["steps"]][-1] == 2
 
 
-def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[Setting], Pair]) -> None:
+@pytest.mark.parametrize("changed", ["guid", "serial"])
+def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[Setting], Pair], changed: str) -> None:
     pair = build_pair(QUICK)
     pair.start()
     settle(pair, "alpha")
-    pair.wait(lambda: [each["guid"] for each in levels(pair.beta)] == [pair.bmc("alpha").guid], 10, "the GUID learned")
     bmc = pair.bmc("alpha")
+    learned = [(bmc.guid, bmc.serial)]
+    pair.wait(lambda: [(each["guid"], each["serial"]) for each in levels(pair.beta)] == learned, 10, "who it is")
     bmc.stop()
-    bmc.guid = "0" * 31 + "1"
+    setattr(bmc, changed, "0" * 31 + "1")
     bmc.write_files()
     bmc.start()
     done = pair.beta.hblink("fence", "test", "--json")
@@ -76,6 +81,30 @@ def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[
     assert since.commands("alpha") == []
     assert pair.beta.hblink("fence", "forget", "alpha", "--yes").returncode == 0
     pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True], 10, "the new board accepted")
+
+
+def test_boards_to_which_their_maker_gave_one_guid_are_told_apart(build_pair: Callable[[Setting], Pair]) -> None:
+    pair = build_pair(QUICK)
+    for name in pair.nodes:
+        pair.bmc(name).stop()
+        pair.bmc(name).guid = "0" * 31 + "1"
+        pair.bmc(name).write_files()
+        pair.bmc(name).start()
+    pair.start()
+    settle(pair, "alpha")
+    known = {pair.bmc(name).serial for name in pair.nodes}
+    learned = pair.beta.state / "fence.json"
+    pair.wait(
+        lambda: learned.exists() and set(json.loads(learned.read_text())["serial"].values()) == known,
+        15,
+        "beta to know its own too",
+    )
+    assert pair.beta.hblink("fence", "test").returncode == 0
+    since = Since(pair)
+    pair.alpha.crash()
+    pair.wait_active("beta")
+    assert since.fences() == {"alpha": 1, "beta": 0}
+    since.assert_never_two_owners()
 
 
 def test_what_is_wrong_with_a_device_is_known_before_it_is_needed(shared: Pair) -> None:
@@ -115,6 +144,51 @@ def test_a_drill_switches_the_standby_off_and_on_and_says_what_each_step_took(sh
     settle(pair, "alpha")
     assert since.fences() == {"alpha": 0, "beta": 1}
     since.assert_never_two_owners()
+
+
+def test_a_drill_of_each_level_proves_that_one_and_what_it_left_off_another_switches_on(
+    build_pair: Callable[[Setting], Pair],
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="hblink-outlet-") as directory:
+        agent = write_agent(Path(directory))
+        pair = build_pair(replace(QUICK, outlets=directory, outlet=str(agent)))
+        outlets = {
+            name: Outlet(Path(directory) / f"outlet-{name}", pair.bmc(name).directory / "chassis")
+            for name in pair.nodes
+        }
+        pair.start()
+        for level in (2, 1):
+            settle(pair, "alpha")
+            pair.wait(lambda: [each["ready"] for each in levels(pair.alpha)] == [True, True], 10, "both levels ready")
+            since = Since(pair)
+            done = pair.alpha.hblink("fence", "drill", "beta", "--level", str(level), "--yes")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert [is_on for _, is_on in since.commands("beta")] == [False, True]
+            told = [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("        level")]
+            assert told == [[str(level), step] for step in ("look", "off", "read", "read", "on")], done.stdout
+            proof = status(pair.alpha)["fence"]["proof"]
+            assert (proof["kind"], proof["level"]) == ("drill", level)
+            since.assert_never_two_owners()
+        settle(pair, "alpha")
+        ages = [each["proof"]["age_s"] for each in levels(pair.alpha)]
+        assert ages[0] <= ages[1] < 60
+        since = Since(pair)
+        outlets["beta"].fail("dead")
+        assert pair.alpha.hblink("fence", "test").returncode == 1
+        for level, reason in ((2, "level_not_ready"), (3, "no_such_level")):
+            done = pair.alpha.hblink("fence", "drill", "beta", "--level", str(level), "--yes", "--json")
+            assert (done.returncode, json.loads(done.stdout)["reason"]) == (1, reason)
+        assert since.commands("beta") == []
+        outlets["beta"].mend()
+        assert pair.alpha.hblink("fence", "test").returncode == 0
+        outlets["beta"].fail("dies")
+        done = pair.alpha.hblink("fence", "drill", "beta", "--level", "2", "--yes")
+        assert (done.returncode, "failed" in done.stdout) == (1, True), done.stdout
+        pair.wait(lambda: pair.bmc("beta").power, 10, "beta to be switched on by the first level")
+        settle(pair, "alpha", 60)
+        assert [is_on for _, is_on in since.commands("beta")] == [False, True]
+        assert status(pair.alpha)["fence"]["proof"]["level"] == 1
+        since.assert_never_two_owners()
 
 
 def test_a_drill_is_refused_where_it_could_hurt(shared: Pair) -> None:

@@ -12,7 +12,8 @@ from hblink.fencing.device import FenceReason
 from hblink.fencing.identity import Identities
 from hblink.fencing.ipmi import IpmiDevice
 from hblink.fencing.ladder import Ladder
-from hblink.fencing.level import Level, Readiness
+from hblink.fencing.level import Level
+from hblink.fencing.record import Readiness
 from hblink.loop import Loop
 from tests.adapter.ladder import Rung
 from tests.adapter.loopback_bmc import Settings
@@ -93,6 +94,20 @@ def test_levels_are_tried_in_order_round_and_round_without_those_that_are_refuse
     assert tried == [usable[index % len(usable)] for index in range(times)]
     ladder.reset()
     assert ladder.choose(times, alone=False)[0] == usable[0]
+
+
+@given(st.frozensets(st.integers(0, COUNT - 1), max_size=COUNT), st.integers(0, COUNT - 1), st.integers(0, COUNT - 1))
+def test_a_level_that_is_named_is_asked_alone_and_moves_nothing_on(
+    refused: frozenset[int], only: int, sent: int
+) -> None:
+    ladder = Ladder(levels(refused))
+    ladder.note_sent(sent)
+    before = ladder.choose(1, alone=False)[0]
+    assert ladder.choose(2, alone=True, only=only) == (only, 2)
+    usable = [] if only in refused else [only]
+    assert (ladder.readers(only), ladder.switches(only)) == (usable, usable)
+    assert ladder.choose(3, alone=False)[0] == before
+    assert sorted(ladder.switches() + ladder.spares()) == sorted(set(range(COUNT)) - refused)
 
 
 def test_alone_goes_to_the_level_whose_off_was_read_and_to_none_without_one() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.rig.fru import inventory, stored
 from tests.rig.namespace import Namespace
 from tests.rig.process import end, run, send
 from tests.rig.wait import boottime_ns, wait_until
@@ -43,6 +44,7 @@ set_working_mc 0x20
 _EMULATION = """\
 mc_setbmc 0x20
 mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+{inventory}
 sel_enable 0x20 1000 0x0a
 mc_enable 0x20
 """
@@ -92,6 +94,7 @@ class Bmc:
         self.refuses = False
         self.log = directory / "ipmi_sim.log"
         self.guid = hashlib.sha256(f"{address} {port}".encode()).hexdigest()[:32]  # each board has its own
+        self.serial = f"BOX-{self.guid[:8]}"
         self._switch = switch
         self._commands: list[PowerCommand] = []
         self._delayed: list[int] = []  # instants at which an accepted off takes effect
@@ -173,7 +176,7 @@ class Bmc:
         return run([*origin.enter, "ipmitool", *host, *who, *words])
 
     def write_files(self) -> None:
-        """Write its configuration; to be called again, while stopped, when `guid` was changed."""
+        """Write its configuration; to be called again, while stopped, when `guid` or `serial` was changed."""
         program = self.directory / "chassis"
         program.write_text(_CHASSIS.format(directory=self.directory))
         program.chmod(0o700)
@@ -186,7 +189,8 @@ class Bmc:
             user=USER,
             password=self.password,
         )
-        for name, text in (("lan.conf", lan), ("sim.emu", _EMULATION), ("password", f"{self.password}\n")):
+        emulation = _EMULATION.format(inventory=stored(inventory(product=self.serial)))
+        for name, text in (("lan.conf", lan), ("sim.emu", emulation), ("password", f"{self.password}\n")):
             path = self.directory / name
             path.write_text(text)
             path.chmod(0o600)

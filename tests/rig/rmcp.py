@@ -27,6 +27,7 @@ USER, OPERATOR, ADMINISTRATOR = 2, 3, 4
 # Status codes of 13.24.
 NO_RESOURCES, BAD_INTEGRITY, NO_ROLE, UNAUTHORIZED_NAME, NO_SUITE = 0x01, 0x0F, 0x09, 0x0D, 0x11
 OK, NODE_BUSY, INVALID_COMMAND, LOW_PRIVILEGE, PRIVILEGE_LIMIT = 0x00, 0xC0, 0xC1, 0xD4, 0x81
+UNSPECIFIED = 0xFF
 
 Execute = Callable[[int, int, bytes, int], tuple[int, bytes]]  # netfn, command, data, privilege: code and answer
 

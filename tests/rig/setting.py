@@ -52,7 +52,8 @@ class Setting:
     off_interval_ms: int = 300
     fence_extra: Mapping[str, str | int] = field(default_factory=dict)
     fence_of: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
-    outlets: str | None = None  # a directory: each node's second level is fence_dummy with the file outlet-NODE there
+    outlets: str | None = None  # a directory: each node's second level is `outlet` with the file outlet-NODE there
+    outlet: str = "fence_dummy"
     observe_interval_ms: float = 10
     relay: bool = False  # the direct cable runs through a relay that can lose frames
     direct: bool = False  # the direct cable is declared as one: its carrier counts as the far end's signal
@@ -116,7 +117,7 @@ class Setting:
         return {
             "node": node,
             "type": "agent",
-            "agent": "fence_dummy",
+            "agent": self.outlet,
             "parameters.type": "file",
             "parameters.status_file": f"{self.outlets}/outlet-{node}",
             "off_interval_ms": self.off_interval_ms,

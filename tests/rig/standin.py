@@ -12,6 +12,7 @@ import itertools
 import random
 import selectors
 import socket
+import struct
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.rig.rmcp import INVALID_COMMAND, LOW_PRIVILEGE, NODE_BUSY, OK, OPERATOR, Account, Sessions
+from tests.rig.rmcp import INVALID_COMMAND, LOW_PRIVILEGE, NODE_BUSY, OK, OPERATOR, UNSPECIFIED, Account, Sessions
 
 POLICIES = {"always-off": 0, "previous": 1, "always-on": 2, "unknown": 3}
 
@@ -29,7 +30,9 @@ class StandIn:
 
     Faults: `delay_s` before each answer; `loss` of datagrams (0 to 1); `stuck` (accepts and does nothing); `lies` (says
     OFF after an accepted off, and the machine stays on); `off_takes_s` until an accepted off takes effect; `dies_on`
-    (a verb of `asked` at which it falls silent for good, in mid-session); `no_guid`; `busy` (about its GUID).
+    (a verb of `asked` at which it falls silent for good, in mid-session); `no_guid`; `busy` (about its GUID). `fru` is
+    its inventory, none if empty: each part of it takes `fru_delay_s`, from byte `fru_bad_at` on it cannot be read, and
+    `fru_silent` leaves every question about it unanswered.
     """
 
     def __init__(self, *, guid: str, user: str = "fence", password: str = "secret-17", address: str = "127.0.0.1",
@@ -46,10 +49,15 @@ class StandIn:
         self.dies_on: str | None = None
         self.no_guid = False
         self.busy = False
-        self.asked: list[str] = []  # verbs: status, guid, off, on, reset, cycle; repeated ones too
+        self.fru = b""
+        self.fru_delay_s = 0.0
+        self.fru_bad_at: int | None = None
+        self.fru_silent = False
+        self.asked: list[str] = []  # verbs: status, guid, fru, off, on, reset, cycle; repeated ones too
         self.received = 0
         self.dropped = 0
         self._dead = False
+        self._slow_s: float | None = 0.0  # what the present answer costs besides `delay_s`; None: there is none
         self._said_off = False
         self._off_at: float | None = None
         self._random = random.Random(seed)
@@ -74,7 +82,7 @@ class StandIn:
     @property
     def commands(self) -> list[str]:
         """What would have changed the power."""
-        return [verb for verb in self.asked if verb not in ("status", "guid")]
+        return [verb for verb in self.asked if verb not in ("status", "guid", "fru")]
 
     def close(self) -> None:
         """End the thread."""
@@ -108,10 +116,12 @@ class StandIn:
         self.received += 1
         if self._dead or self._lost():
             return
+        self._slow_s = 0.0
         answer = self.sessions.take(packet, time.monotonic())
-        if answer is None or self._dead or self._lost():
+        if answer is None or self._slow_s is None or self._dead or self._lost():
             return
-        heapq.heappush(self._later, (time.monotonic() + self.delay_s, next(self._order), answer, sender))
+        due_at = time.monotonic() + self.delay_s + self._slow_s
+        heapq.heappush(self._later, (due_at, next(self._order), answer, sender))
 
     def _execute(self, netfn: int, command: int, data: bytes, privilege: int) -> tuple[int, bytes]:
         if self._off_at is not None and time.monotonic() >= self._off_at:
@@ -131,10 +141,24 @@ class StandIn:
                 if self.busy:
                     return NODE_BUSY, b""
                 return (INVALID_COMMAND, b"") if self.no_guid else (OK, bytes.fromhex(self.guid))
+            case 0x0A, 0x10 | 0x11 if self.fru and data[0] == 0:
+                return self._inventory(command, data)
             case 0x06, 0x01:  # Get Device ID, 20.1
                 return OK, bytes([0x20, 0x81, 1, 0, 0x02, 0x8F, 0, 0, 0, 0, 0])
             case _:
                 return INVALID_COMMAND, b""
+
+    def _inventory(self, command: int, data: bytes) -> tuple[int, bytes]:
+        """Get FRU Inventory Area Info, 34.1, and Read FRU Data, 34.2, of the FRU device 0."""
+        self._note("fru")
+        self._slow_s = None if self.fru_silent else self.fru_delay_s
+        if command == 0x10:
+            return OK, struct.pack("<HB", len(self.fru), 0)
+        offset, count = struct.unpack_from("<HB", data, 1)
+        if self.fru_bad_at is not None and offset >= self.fru_bad_at:
+            return UNSPECIFIED, b""
+        part = self.fru[offset : offset + count]
+        return OK, bytes([len(part)]) + part
 
     def _control(self, action: int) -> None:
         verb = {0: "off", 1: "on", 2: "cycle", 3: "reset"}.get(action, "other")

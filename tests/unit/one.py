@@ -14,6 +14,7 @@ from hblink.core.value import MS, SECOND, Advert, Memory, Power, Role, Settings
 ALPHA = Settings(me=0, preferred=0)
 BETA = Settings(me=1, preferred=0)
 STANDBY = Advert(Role.STANDBY, 0)
+READY = Advert(Role.STANDBY, 2)
 
 
 class Node:
@@ -69,6 +70,16 @@ def count(node: Node, kind: type[Effect]) -> int:
 def active_alpha() -> Node:
     node = Node(ALPHA).wait(100 * MS).hear(STANDBY)
     return node.tell(Activated(only(node, Activate).op_id))
+
+
+def serve(node: Node, duration_ns: int, advert: Advert | None = READY, boot: int | None = None) -> Node:
+    """Let time pass while the peer is heard on both links."""
+    end = node.now + duration_ns
+    while node.now < end and advert is not None:
+        node.wait(100 * MS)
+        for link in (0, 1):
+            node.tell(PeerBeat(link, advert, node.now - 10 * MS, hears=3, boot=boot))
+    return node
 
 
 def standby_beta(**settings: Any) -> Node:

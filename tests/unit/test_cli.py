@@ -230,11 +230,13 @@ def test_fence_status(daemon: Daemon, capsys: Capture) -> None:
 
 def test_fence_test_shows_every_level(daemon: Daemon, capsys: Capture) -> None:
     good: Answer = {"level": 1, "name": "ipmi 10.0.0.12", "ready": True, "power": "on", "took_ms": 31.2, "age_ms": 5}
+    good |= {"serial": "BOX-1", "proof": {"kind": "drill", "age_s": 7200}}
     bad: Answer = {"level": 2, "name": "fence_apc", "ready": False, "reason": "wrong_password", "detail": "RAKP 2"}
     daemon.answers["fence_test"] = {"ok": True, "levels": [good, bad]}
     assert main(["fence", "test"]) == 1
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "LEVEL 1 ipmi 10.0.0.12: ready in 31 ms, 5 ms ago"
+    assert out.splitlines()[2] == "        serial number BOX-1, proven by a drill 2 h ago"
     assert "LEVEL 2 fence_apc: NOT READY" in out
     assert "wrong_password: RAKP 2" in out
     daemon.answers["fence_test"] = {"ok": True, "levels": [good]}
@@ -262,6 +264,17 @@ def test_fence_drill_explains_itself_wants_the_name_and_shows_the_steps(
     assert "        level 1 off     accepted         42 ms  ok" in capsys.readouterr().out
     main(["fence", "status"])
     assert "PROOF   drill 2 h ago, in 9.0 s" in capsys.readouterr().out
+    assert main(["fence", "drill", "beta", "--level", "2", "--yes"]) == 0
+    assert ("fence_drill", {"node": "beta", "level": 2}) in daemon.asked
+    out, err = capsys.readouterr()
+    assert "drill of beta, level 2: done" in out
+    assert "Only level 2 is asked" in err
+    daemon.answers["fence_drill"] = {"ok": False, "reason": "fence_failed"}
+    assert main(["fence", "drill", "beta", "--level", "2", "--yes"]) == 1
+    assert "drill of beta, level 2: failed: the peer could not be verified" in capsys.readouterr().out
+    daemon.answers["fence_drill"] = {"ok": False, "reason": "no_such_level", "error": "there is no level 9"}
+    assert main(["fence", "drill", "beta", "--level", "9", "--yes"]) == 1
+    assert "refused: there is no level 9" in capsys.readouterr().out
     assert main(["fence", "drill", "alpha", "--yes"]) == 1, "never oneself"
     assert main(["fence", "forget", "gamma", "--yes"]) == 1
 

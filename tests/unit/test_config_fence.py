@@ -114,6 +114,8 @@ def test_two_levels_or_two_nodes_never_share_a_device() -> None:
     ("line", "path", "word"),
     [
         ('guid = "xyz"', "guid", "32 hexadecimal digits"),
+        ('serial = "S\\u00e9"', "serial", "printable ASCII"),
+        ('serial = "  "', "serial", "printable ASCII"),
         ('restore_policy = "on"', "restore_policy", "always-on"),
         ("level = 0", "level", "outside 1..4"),
         ("level = 5", "level", "outside 1..4"),
@@ -124,9 +126,9 @@ def test_keys_of_a_bmc(line: str, path: str, word: str) -> None:
 
 
 def test_an_identity_is_written_as_bmcs_show_it() -> None:
-    text = GOOD.replace("attempt_ms = 30000", 'guid = "A1234567-89AB-CDEF-A123-456789ABCDEF"')
-    (beta,) = parse(text, DIRECTORY).fences_of(1)
-    assert beta.guid == "a123456789abcdefa123456789abcdef"
+    keys = 'guid = "A1234567-89AB-CDEF-A123-456789ABCDEF"\nserial = " S42  X100"'
+    (beta,) = parse(GOOD.replace("attempt_ms = 30000", keys), DIRECTORY).fences_of(1)
+    assert (beta.guid, beta.serial) == ("a123456789abcdefa123456789abcdef", "S42 X100")
 
 
 def test_secrets_of_agents_are_judged_like_passwords(tmp_path: Path) -> None:

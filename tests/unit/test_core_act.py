@@ -45,9 +45,21 @@ from hblink.core.event import (
 )
 from hblink.core.state import advertise
 from hblink.core.value import MS, SECOND, Advert, Grant, Guarantee, Holder, Memory, Power, Reason, Role
-from tests.unit.one import ALPHA, BETA, STANDBY, Node, active_alpha, count, fencing_beta, only, read_off, standby_beta
+from tests.unit.one import (
+    ALPHA,
+    BETA,
+    READY,
+    STANDBY,
+    Node,
+    active_alpha,
+    count,
+    fencing_beta,
+    only,
+    read_off,
+    serve,
+    standby_beta,
+)
 
-READY = Advert(Role.STANDBY, 2)
 ACTIVE = Advert(Role.ACTIVE, 2)
 
 
@@ -55,16 +67,6 @@ def answer(node: Node, event: Event) -> tuple[bool, Reason]:
     node.tell(event)
     found = only(node, Answer)
     return found.ok, found.reason
-
-
-def serve(node: Node, duration_ns: int, advert: Advert | None = READY, boot: int | None = None) -> Node:
-    """Let time pass while the peer is heard on both links."""
-    end = node.now + duration_ns
-    while node.now < end and advert is not None:
-        node.wait(100 * MS)
-        for link in (0, 1):
-            node.tell(PeerBeat(link, advert, node.now - 10 * MS, hears=3, boot=boot))
-    return node
 
 
 def accept_off(node: Node) -> Node:
@@ -510,6 +512,50 @@ def test_a_drill_is_refused_where_something_is_missing(before: Event, reason: Re
     node = serve(active_alpha(), 3 * SECOND).tell(FenceReadinessChanged(True)).tell(before)
     assert answer(node, DrillRequested(4)) == (False, reason)
     assert count(node, PowerOff) == 0
+
+
+def test_a_drill_of_one_level_asks_that_one_for_all_of_it() -> None:
+    node = serve(active_alpha(), 3 * SECOND).tell(FenceReadinessChanged(True))
+    node.tell(DrillRequested(4, level=1, level_ready=True))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    while not count(node, PowerOn):
+        node.tell(PowerRead(drill_op(node), Power.OFF)).wait(ALPHA.off_interval_ns)
+    asked = [each for each in node.all if isinstance(each, (PowerOff, ReadPower, PowerOn))]
+    assert {each.level for each in asked} == {1}
+    assert len(asked) == 4
+    on = next(each for each in asked if isinstance(each, PowerOn))
+    assert answer(node, PowerCommanded(on.op_id, accepted=True)) == (True, Reason.NONE)
+
+
+@pytest.mark.parametrize("said", ["not accepted", "no off", "no on"])
+def test_a_drill_of_one_level_that_fails_leaves_the_on_to_whichever_level_can(said: str) -> None:
+    node = serve(active_alpha(), 3 * SECOND).tell(FenceReadinessChanged(True))
+    node.tell(DrillRequested(4, level=1, level_ready=True))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=said != "not accepted"))
+    power = Power.OFF if said == "no on" else Power.UNKNOWN
+    for _ in range(200):
+        if node.state.drill is None:
+            break
+        on = [each for each in node.all if isinstance(each, PowerOn)]
+        if on:
+            node.tell(PowerCommanded(on[0].op_id, accepted=False))
+        elif node.state.drill.op_id is not None:
+            node.tell(PowerRead(node.state.drill.op_id, power))
+        node.wait(ALPHA.poll_interval_ns)
+    reason = Reason.TIMED_OUT if said == "no off" else Reason.FENCE_FAILED
+    assert Answer(4, ok=False, reason=reason) in node.all
+    node.wait(ALPHA.power_on_retry_ns)
+    assert [each.level for each in node.all if isinstance(each, PowerOn)][-1] is None
+    assert count(node, PowerOff) == 1
+    assert node.state.role is Role.ACTIVE
+
+
+def test_a_drill_of_a_level_that_does_not_work_is_refused() -> None:
+    node = serve(active_alpha(), 3 * SECOND).tell(FenceReadinessChanged(True))
+    assert answer(node, DrillRequested(4, level=1)) == (False, Reason.LEVEL_NOT_READY)
+    assert count(node, PowerOff) == 0
+    node.tell(DrillRequested(5, level=0, level_ready=True))
+    assert count(node, PowerOff) == 1
 
 
 def test_nothing_is_moved_to_a_peer_under_drill() -> None:

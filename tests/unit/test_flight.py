@@ -127,3 +127,15 @@ def test_a_record_that_begins_in_mid_flight_is_not_replayed() -> None:
     line = step_line(1, event.Woke(), state, state, ())
     with pytest.raises(FlightError, match="mid-flight"):
         list(replay(read([head_line(SETTINGS, "alpha", "1"), line])))
+
+
+def test_a_record_from_before_there_were_drills_of_one_level_is_read() -> None:
+    state = initial(SETTINGS)
+    line = step_line(
+        1, event.DrillRequested(4), state, state, (effect.PowerOff(7), effect.ReadPower(8), effect.PowerOn(9))
+    )
+    older = line.replace(',"level":null', "").replace(',"level_ready":false', "")
+    assert older != line
+    [(_, step)] = read([head_line(SETTINGS, "alpha", "1"), older])
+    assert step.event == event.DrillRequested(4)
+    assert step.effects == (effect.PowerOff(7), effect.ReadPower(8), effect.PowerOn(9))

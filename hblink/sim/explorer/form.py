@@ -45,7 +45,7 @@ AGELESS: dict[str, tuple[str, ...]] = {
     "Attempt": ("op_id", "offs"),
     "Check": ("op_id", "offs", "request"),
     "Request": ("request",),
-    "Drill": ("op_id", "offs", "request"),
+    "Drill": ("op_id", "offs", "request", "level"),
     "Advert": ("epoch", "health", "promise_ns"),
     "Memory": ("epoch", "fences"),
 }  # fmt: skip
