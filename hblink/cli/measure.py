@@ -102,6 +102,7 @@ def _links(status: Status) -> Iterator[Family]:
 
 def _frames(status: Status) -> Iterator[Family]:
     links = _places(status, "links", link="name")
+    yield gauges("hblink_link_signal", "Whether the hardware at its far end is felt.", _told(links, _at("signal")))
     yield counters("hblink_link_frames_sent_total", "Frames sent.", _told(links, _at("sent")))
     yield counters("hblink_link_frames_accepted_total", "Fresh frames of the peer.", _told(links, _at("received")))
     rejected = [
@@ -151,6 +152,8 @@ def _levels(status: Status) -> Iterator[Family]:
     yield gauges("hblink_fence_level_look_age_seconds", "Time since the last look at the device.", ages)
     took = _told(levels, _ms_at("took_ms"))
     yield gauges("hblink_fence_level_look_duration_seconds", "How long the last look took.", took)
+    proven = _told(levels, lambda level: _part(level, "proof").get("age_s"))
+    yield gauges("hblink_fence_level_proof_age_seconds", "Time since it was last seen to switch the peer off.", proven)
     warnings = [
         Sample(1, {**labels, "warning": warning}) for level, labels in levels for warning in level.get("warnings") or ()
     ]
@@ -163,6 +166,9 @@ def _guard(status: Status) -> Iterator[Family]:
     yield gauge("hblink_watchdog_armed", "Whether it is armed.", guard.get("armed"))
     timeout = _seconds(guard.get("timeout_ms"))
     yield gauge("hblink_watchdog_timeout_seconds", "Time after which it resets this machine unless petted.", timeout)
+    promises = (("here", guard.get("promise_ms")), ("peer", guard.get("peer_promise_ms")))
+    promised = [Sample(_seconds(ms), {"where": where}) for where, ms in promises]
+    yield gauges("hblink_lease_promise_seconds", "Lease mode: the time within which a silent node stops.", promised)
 
 
 def _loop(status: Status) -> Iterator[Family]:

@@ -45,7 +45,8 @@ def document() -> dict[str, Any]:
             {"address": "192.0.2.1", "interface": "lan0", "answers": True},
             {"address": "2001:db8::1", "interface": "lan0", "answers": False},
         ]},
-        guard={"armed": True, "device": "/dev/watchdog0", "timeout_ms": 2000, "reason": None, "self_reset_ms": None},
+        guard={"armed": True, "device": "/dev/watchdog0", "timeout_ms": 2000, "reason": None, "self_reset_ms": None,
+               "lease_mode": True, "promise_ms": 12_000, "peer_promise_ms": 11_500},
         alarms=[
             {"code": "maintenance", "link": None, "since_ms": 61_000},
             {"code": "link_in_down", "link": "serial", "since_ms": 900},
@@ -56,7 +57,12 @@ def document() -> dict[str, Any]:
     status["links"][0].update(sent=1000, received=998)
     status["links"][1].update({"sent": 500, "received": 490, "in": "down", "rtt_ms": None})
     proof = {"kind": "drill", "unix_s": 1, "age_s": 86_400, "took_ms": 9_041, "steps": []}
-    status["fence"].update(levels=[LEVEL, PDU], proof=proof, fences_last_hour=1, fences_per_hour=6)
+    status["fence"].update(
+        levels=[{**LEVEL, "proof": {"kind": "drill", "age_s": 86_400}}, PDU],
+        proof=proof,
+        fences_last_hour=1,
+        fences_per_hour=6,
+    )
     return status
 
 
@@ -96,6 +102,9 @@ def test_every_value_is_that_of_the_document_in_base_units() -> None:
     assert got.value("hblink_fence_level_look_duration_seconds", level="1", device="ipmi 10.0.0.12") == 0.0312
     assert got.value("hblink_fence_proof_age_seconds", kind="drill") == 86_400
     assert got.value("hblink_fence_proof_duration_seconds", kind="drill") == 9.041
+    assert got.labelled("hblink_fence_level_proof_age_seconds") == {("ipmi 10.0.0.12", "1"): 86_400}, "2: not known"
+    assert got.labelled("hblink_lease_promise_seconds") == {("here",): 12, ("peer",): 11.5}
+    assert got.labelled("hblink_link_signal") == {("direct",): 1}, "that of serial cannot be told"
     assert (got.value("hblink_fences_last_hour"), got.value("hblink_fences_last_hour_cap")) == (1, 6)
     assert got.value("hblink_watchdog_timeout_seconds") == 2
     assert got.value("hblink_stalls_total") == 0
@@ -154,9 +163,9 @@ def without_watchdog(status: dict[str, Any]) -> None:
                    "link_up", "link_last_frame_age_seconds", "link_round_trip_seconds", "link_loss_ratio"}),
         (without_fence, {"fence_ready", "fence_proof_age_seconds", "fence_proof_duration_seconds", "fences_last_hour",
                          "fences_last_hour_cap", "fence_level_ready", "fence_level_look_age_seconds",
-                         "fence_level_look_duration_seconds", "fence_level_warning"}),
+                         "fence_level_look_duration_seconds", "fence_level_proof_age_seconds", "fence_level_warning"}),
         (without_alarms_and_targets, {"alarm", "health_ratio", "target_answers"}),
-        (without_watchdog, {"watchdog_timeout_seconds"}),
+        (without_watchdog, {"watchdog_timeout_seconds", "lease_promise_seconds"}),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_left_out(change: Callable[[dict[str, Any]], None], gone: set[str]) -> None:
