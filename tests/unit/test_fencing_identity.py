@@ -10,6 +10,8 @@ import pytest
 from hblink.fencing.device import FenceReason
 from hblink.fencing.identity import Identities, Identity, smbios_guids, smbios_serials
 from hblink.fencing.inventory import serial_of
+from hblink.fencing.ipmi import serial_number
+from hblink.process import Finished
 
 ONE, TWO = "1" * 31 + "a", "2" * 31 + "b"
 NOTHING = Identity()
@@ -52,6 +54,33 @@ def test_the_serial_number_of_the_machine_else_of_its_board_else_of_its_case(std
 def test_half_an_inventory_tells_no_other_serial_number_than_the_whole(complaint: str) -> None:
     assert serial_of(printed(chassis="C-1", board="B-1"), f"{complaint}\n") is None
     assert serial_of(printed(chassis="C-1", product="P-1"), f"{complaint}\n") == "P-1"
+
+
+READ = printed(product="P-1").encode()
+
+
+@pytest.mark.parametrize(
+    ("finished", "serial", "reason"),
+    [
+        (Finished(0, stdout=READ), "P-1", FenceReason.OK),
+        (Finished(1, stdout=b" Device not present (Invalid command)\n"), None, FenceReason.OK),
+        (Finished(1, stderr=b" Unknown FRU header version 0xff\n"), None, FenceReason.OK),
+        (Finished(1, stdout=READ), None, FenceReason.OK),
+        (Finished(0), None, FenceReason.OK),
+        (Finished(1, stdout=b" Device not present (No Response)\n"), None, FenceReason.TIMED_OUT),
+        (Finished(0, stdout=READ, stderr=b"FRU Read failed\n"), "P-1", FenceReason.TIMED_OUT),
+        (Finished(0, stdout=READ, stderr=b"FRU Read failed: Timeout\n"), "P-1", FenceReason.OK),
+        (Finished(signal=9, stdout=READ, timed_out=True), None, FenceReason.TIMED_OUT),
+        (Finished(signal=9, timed_out=True), None, FenceReason.UNREACHABLE),
+        (Finished(signal=11, stdout=READ), None, FenceReason.BAD_ANSWER),
+        (Finished(255, stdout=READ, killed=True), None, FenceReason.CANCELLED),
+        (Finished(1, stderr=b"insufficient resources for session\n"), None, FenceReason.NO_SESSION),
+        (Finished(error="ipmitool: no such program"), None, FenceReason.NO_PROGRAM),
+    ],
+)
+def test_only_what_has_come_to_its_end_is_believed(finished: Finished, serial: str | None, reason: FenceReason) -> None:
+    answer = serial_number(finished)
+    assert (answer.serial, answer.reason) == (serial, reason)
 
 
 def identities(*own: str, learned: bytes = b"", serials: tuple[str, ...] = ()) -> tuple[Identities, list[bytes]]:
