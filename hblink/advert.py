@@ -7,7 +7,7 @@ from hblink_wire.frame import NO_FLAGS
 
 from hblink.core.value import HEALTH_UNKNOWN, Advert, Role
 
-# The diag octet, for display.
+# The diag octet.
 DIAG_NONE = 0
 DIAG_ENDING = 1  # the daemon is being ended by its operator
 
@@ -35,6 +35,11 @@ def health_of(advert: Advert) -> int:
     return advert.health if advert.able else 0
 
 
+def diag_of(advert: Advert) -> int:
+    """Return the diag octet."""
+    return DIAG_ENDING if advert.ending else DIAG_NONE
+
+
 def advert_of(frame: Frame, promise_ns: int | None = None) -> Advert:
     """Return what `frame` says of its sender; 0 health is a node that is not able.
 
@@ -55,4 +60,5 @@ def advert_of(frame: Frame, promise_ns: int | None = None) -> Advert:
         dual_seen=Flag.DUAL_SEEN in flags,
         watchdog_armed=Flag.WATCHDOG_ARMED in flags,
         promise_ns=promise_ns if Flag.WATCHDOG_ARMED in flags else None,
+        ending=frame.diag == DIAG_ENDING,
     )

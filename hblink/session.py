@@ -28,7 +28,7 @@ from hblink_wire import (
 )
 from hblink_wire.frame import ECHO_LAG_SILENT, HOLD_MS_MAX
 
-from hblink.advert import advert_of, flags_of, health_of
+from hblink.advert import advert_of, diag_of, flags_of, health_of
 from hblink.core import value
 from hblink.core.event import PeerBeat, PeerHalfOpen
 from hblink.core.value import MS, Advert
@@ -258,7 +258,7 @@ class Session:
 
     # Sending
 
-    def compose(self, advert: Advert, links: Iterable[int], now: int, carrier: int, diag: int = 0) -> dict[int, bytes]:
+    def compose(self, advert: Advert, links: Iterable[int], now: int, carrier: int) -> dict[int, bytes]:
         """Return the frame to send at `now` on each of `links`, all with one new sequence number.
 
         `advert` is of the state that every event so far has passed into; `carrier` has bit i set if link i has carrier.
@@ -270,7 +270,7 @@ class Session:
         self._spoken = True
         speaker = self._addressee(now)
         return {
-            link: self._build(link, speaker, seq, now, advert=advert, carrier=carrier & 0xF, diag=diag, tlvs=tlvs)
+            link: self._build(link, speaker, seq, now, advert=advert, carrier=carrier & 0xF, tlvs=tlvs)
             for link in links
         }
 
@@ -309,7 +309,6 @@ class Session:
         *,
         advert: Advert = _NOTHING,
         carrier: int = 0,
-        diag: int = 0,
         tlvs: tuple[Tlv, ...] = (),
     ) -> bytes:
         timing = self._timings[link]
@@ -331,7 +330,7 @@ class Session:
             epoch=advert.epoch,
             role=Role[advert.role.name],
             session_state=SessionState.UP if speaker is not None and speaker is self._peer else SessionState.INIT,
-            diag=diag,
+            diag=diag_of(advert),
             health=health_of(advert),
             multiplier=min(255, max(1, timing.deadtime_ns // timing.interval_ns)),
             tx_interval_ms=min(0xFFFF, timing.interval_ns // MS),

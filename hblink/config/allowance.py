@@ -15,6 +15,8 @@ from hblink.core.value import Guarantee, StartAlone
 # A peer that boots a little later than this node must not be taken for one that hangs.
 BY_FENCE_INITDEAD_NS = 60_000_000_000
 
+PROOF_NS = 2_000_000_000  # for three readings of a BMC that takes its time
+
 
 @dataclass(frozen=True, slots=True)
 class Allowances:
@@ -107,8 +109,12 @@ def _judge_power_loss(config: Config, findings: Findings) -> None:
             + (f": {', '.join(silent)}" if silent else ""),
             "direct = true in the [[link]] of a cable without a switch",
         )
-    if not all(any(isinstance(fence, IpmiFenceConfig) for fence in config.fences_of(node)) for node in (0, 1)):
-        refuse("needs the BMC of each node: that it goes away is part of the evidence", 'add [[fence]] type = "ipmi"')
+    ladders = [config.fences_of(node) for node in (0, 1)]
+    if not all(ladder and all(isinstance(fence, IpmiFenceConfig) for fence in ladder) for ladder in ladders):
+        refuse(
+            "needs the BMC of each node, and no fence agent: that they go away is part of the evidence",
+            'add [[fence]] type = "ipmi"; with a second device on another supply it is not needed',
+        )
 
 
 def _judge_lease_mode(config: Config, findings: Findings) -> None:
@@ -121,6 +127,14 @@ def _judge_lease_mode(config: Config, findings: Findings) -> None:
         refuse('does not go with guarantee = "at-least-one", whose owner never stops', "choose one of them")
     if config.power_loss_evidence:
         refuse("does not go with power_loss_evidence, which may make two owners", "choose one of them")
+    slowest_ns = max((fence.off_interval_ns for fence in config.fences), default=0)
+    least_ns = config.timing.deadtime_ns + slowest_ns + PROOF_NS
+    if config.timing.lease_ns < least_ns and findings.sound("timing"):
+        findings.warn(
+            "timing.lease_ms",
+            f"is {config.timing.lease_ns // 1_000_000}: too short to read a peer OFF twice before the lease ends",
+            f"deadtime_ms + off_interval_ms and time for three readings: at least {least_ns // 1_000_000}",
+        )
     findings.warn(
         "guard.lease_mode",
         "stops the service of an active node that hears nothing for lease_ms and cannot read its peer OFF,"

@@ -27,9 +27,10 @@ def act_alone(turn: Turn, forbidden: Reason | None) -> bool:
         return False
     if not state.heard:
         return _act_inert(turn, forbidden)
-    tried = state.role is Role.BLOCKED and state.reason in _BLOCKED_FOR_WANT_OF_A_FENCE
-    if tried and claim_veto(state, now) is None:
-        grant = _last_resort(turn)
+    blocked = state.role is Role.BLOCKED
+    tried = blocked and state.reason in _BLOCKED_FOR_WANT_OF_A_FENCE
+    if (tried or (blocked and state.reason is Reason.FENCE_CAP)) and claim_veto(state, now) is None:
+        grant = _last_resort(turn, tried=tried)
         if grant is not None:
             become_claiming(turn, grant)
             return True
@@ -55,14 +56,18 @@ def act_alone(turn: Turn, forbidden: Reason | None) -> bool:
     return False
 
 
-def _last_resort(turn: Turn) -> Grant | None:
-    """What the configuration allows a node to claim on that cannot fence: (e), or the wish of at-least-one (S16)."""
+def _last_resort(turn: Turn, *, tried: bool) -> Grant | None:
+    """What the configuration allows a node to claim on that cannot fence: (e), or the wish of at-least-one (S16).
+
+    The cap on fences (S15) holds the wish, which wants to have fenced first, and not (e), which is as good as a fence.
+    """
     settings, state, now = turn.settings, turn.state, turn.now
     if _is_due(lease_claim_at(settings, state), now):
         return Grant.LEASE
     authentic_at = state.peer.authentic_at
     wait_ns = settings.lease_ns + settings.lease_margin_ns
-    if settings.guarantee is Guarantee.AT_LEAST_ONE and authentic_at is not None and now >= authentic_at + wait_ns:
+    wished = tried and settings.guarantee is Guarantee.AT_LEAST_ONE
+    if wished and authentic_at is not None and now >= authentic_at + wait_ns:
         return Grant.WRITTEN_WISH
     return None
 

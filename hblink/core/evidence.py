@@ -36,6 +36,13 @@ def power_loss_claim_at(settings: Settings, state: State) -> int | None:
     return None if lost_at is None else lost_at + settings.power_loss_wait_ns
 
 
+def forget_signals(turn: Turn) -> None:
+    """A pause: what was lost in it, and when, is not known; what is felt after it counts as felt for the first time."""
+    links = turn.state.links
+    if any(link.signal is not None for link in links):
+        turn.set(links=tuple(replace(link, signal=None, signal_lost_at=None) for link in links))
+
+
 def refute_power_loss(turn: Turn) -> None:
     """A fence device answers: what feeds it has power, and so may the peer."""
     links = turn.state.links

@@ -70,10 +70,17 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
             )
         )
     elif state.power_on_op == op_id:
-        again = not accepted and state.attempt is None
-        turn.set(power_on_op=None, power_on_at=turn.now + turn.settings.power_on_retry_ns if again else None)
+        turn.set(power_on_op=None, power_on_at=_next_power_on(turn, accepted))
     else:
         drill_commanded(turn, op_id, accepted)
+
+
+def _next_power_on(turn: Turn, accepted: bool) -> int | None:
+    """When to send `on` once more: soon if it was not accepted; after what may still switch the peer off if it was."""
+    state = turn.state
+    if state.attempt is not None or in_maintenance(state) or state.grant is Grant.OPERATOR:
+        return None
+    return state.outstanding_until if accepted else turn.now + turn.settings.power_on_retry_ns
 
 
 def fence_is_capped(turn: Turn) -> bool:
@@ -250,7 +257,7 @@ def _lease_read(turn: Turn, check: Check, power: Power) -> None:
         turn.set(check=replace(check, op_id=None, offs=check.offs + 1, act_at=turn.now + turn.settings.off_interval_ns))
         return
     off = power is Power.OFF and turn.state.role in OWNING
-    turn.set(check=None, peer_off=off, check_retry_at=None if off else turn.now + turn.settings.poll_interval_ns)
+    turn.set(check=None, peer_spent=off, check_retry_at=None if off else turn.now + turn.settings.poll_interval_ns)
 
 
 def _power_loss_read(turn: Turn, gone: bool) -> None:

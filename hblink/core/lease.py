@@ -2,22 +2,22 @@
 
 The promise rides in the frames of a node whose hardware watchdog is armed: so long after the last frame that was heard
 of it, its service has ended. It is the sum of what may come one after the other: the waiter's last word counted here
-for `deadtime` more, the lease, a stop that takes its whole bound, and the watchdog that then is petted no more.
+for `deadtime` more, the lease, a stop that takes its whole bound, and the watchdog, which is petted no more from then
+on: not in a stop that has outlived the lease (`pet_end`), and by no new daemon before its clean start.
 
 Only the node *without* the token may claim on it. Its holder waits for a grant of S2 like every other node: were both
-allowed to, both would. An active whose grant says that the peer is off, or that has read it OFF twice since it was last
-heard, is under no lease: a peer that comes back from there has never heard this node, and cannot claim by (e).
-Maintenance does not suspend the lease: what one side forgets of it, the other could not know. This module must never
-let a node claim on a promise that was not the last word of the peer.
+allowed to, both would. No lease runs while the peer is `spent`, unable to claim by (e) until it has been heard again:
+it was read OFF twice, or its last word was that it ends; so too under a grant that says that it is off. What comes back
+from there has never heard this node, and knows no promise. Maintenance does not suspend the lease: what one side
+forgets of it, the other could not know.
+
+Pure questions about a state. This module must never let a node claim on a promise that was not the peer's last word.
 """
 
 from __future__ import annotations
 
-from hblink.core.fence import begin_check_in_time, pursue_check
-from hblink.core.liveness import is_silent
-from hblink.core.state import CheckPurpose, State, can_fence, holds_token
-from hblink.core.turn import Turn, become_yielding
-from hblink.core.value import OWNING, PEER_IS_OFF, Reason, Role, Settings
+from hblink.core.state import State, holds_token
+from hblink.core.value import OWNING, PEER_IS_OFF, Role, Settings
 
 
 def promise_of(settings: Settings, watchdog_ns: int) -> int:
@@ -25,30 +25,27 @@ def promise_of(settings: Settings, watchdog_ns: int) -> int:
     return settings.deadtime_ns + settings.lease_ns + settings.stop_bound_ns + watchdog_ns
 
 
+def is_exempt(state: State) -> bool:
+    """Whether the peer cannot claim by (e), so that no lease runs."""
+    return state.peer_spent or state.grant in PEER_IS_OFF
+
+
 def lease_end(settings: Settings, state: State) -> int | None:
     """When the service has to stop here if nothing more comes; None while no lease runs."""
-    bound = state.promise_ns is not None and state.role in OWNING
-    if not bound or state.peer_off or state.grant in PEER_IS_OFF:
+    if state.promise_ns is None or state.role not in OWNING or is_exempt(state):
         return None
     since = (state.peer.fresh_at, state.leased_at)
     return max((at for at in since if at is not None), default=state.role_at) + settings.lease_ns
 
 
-def keep_lease(turn: Turn) -> bool:
-    """Look for a proof that the peer is off while it is silent, and stop when the lease ends without one."""
-    end_at = lease_end(turn.settings, turn.state)
-    if end_at is None:
-        return False
-    if turn.now >= end_at:
-        become_yielding(turn, Reason.LEASE_ENDED)
-        return True
-    state = turn.state
-    idle = state.check is None and state.drill is None and state.power_on_op is None
-    if state.role is Role.ACTIVE and is_silent(turn.settings, state, turn.now):
-        if idle and can_fence(turn.settings, state):
-            begin_check_in_time(turn, CheckPurpose.LEASE)
-        pursue_check(turn)
-    return False
+def pet_end(settings: Settings, state: State) -> int | None:
+    """From when on the watchdog is not to be petted any more (S11); None while there is no such instant.
+
+    A pause may have used up the lease before a stop begins, so a stop under a lease has no time of its own beyond it.
+    """
+    if state.role is Role.YIELDING and state.lease_ended_at is not None:
+        return state.lease_ended_at + settings.stop_bound_ns
+    return lease_end(settings, state)
 
 
 def lease_claim_at(settings: Settings, state: State) -> int | None:

@@ -149,7 +149,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
         (AlarmCode.ADDRESS_CONFLICT, _has_address_conflict(state)),
         (AlarmCode.NO_SERVICE_CARRIER, not state.carrier),
         (AlarmCode.START_FAILED, held),
-        (AlarmCode.NO_PROMISE, unpromised and now >= state.listen_until),
+        (AlarmCode.NO_PROMISE, unpromised and now >= state.cleared_at + settings.deadtime_ns),
     )
     found.update(Alarm(code.value) for code, holds in levels if holds)
     return frozenset(found)

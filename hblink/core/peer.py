@@ -10,17 +10,18 @@ from dataclasses import replace
 from hblink.core.effect import Reannounce
 from hblink.core.event import PeerBeat
 from hblink.core.fence import void_readings
+from hblink.core.lease import is_exempt
 from hblink.core.liveness import is_fresh
 from hblink.core.state import holds_token
 from hblink.core.turn import Turn, become_yielding, drop_check
-from hblink.core.value import EPOCH_MAX, OWNING, PEER_IS_OFF, Advert, Reason, Role, next_epoch
+from hblink.core.value import EPOCH_MAX, OWNING, Advert, Reason, Role, next_epoch
 
 
 def _authentic(turn: Turn) -> None:
     """Any authentic frame: the peer lives, so nothing that rests on its silence stands any more."""
-    if turn.settings.lease_mode and (turn.state.grant in PEER_IS_OFF or turn.state.peer_off):
+    if turn.settings.lease_mode and is_exempt(turn.state):
         turn.set(leased_at=turn.now)  # once: until the peer has an answer it cannot have been promised anything
-    turn.set(grant=None, peer_off=False)
+    turn.set(grant=None, peer_spent=False)
     void_readings(turn)
     drop_check(turn, Reason.PEER_HEARD)
 
@@ -68,6 +69,8 @@ def _apply(turn: Turn, advert: Advert) -> None:
     """Take in what the peer says of itself: its epoch, a conflict, a failed stop."""
     settings, state, now = turn.settings, turn.state, turn.now
     since = state.peer.stop_failed_at
+    if advert.ending and settings.lease_mode:
+        turn.set(peer_spent=True)  # it claims nothing any more in this life, and its next one has to hear this node
     turn.set(heard=True)  # its epoch is known from here on: a frame that could not be applied would not do
     turn.set_peer(
         stop_failed_at=(now if since is None else since) if advert.stop_failed else None,

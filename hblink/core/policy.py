@@ -9,10 +9,10 @@ from __future__ import annotations
 from hblink.core.alone import act_alone, no_device
 from hblink.core.drill import pursue_drill
 from hblink.core.effect import Exit, LeaseService, Release, ResetSelf
-from hblink.core.fence import fence_is_capped, pursue_attempt, pursue_check
-from hblink.core.lease import keep_lease
+from hblink.core.fence import begin_check_in_time, fence_is_capped, pursue_attempt, pursue_check
+from hblink.core.lease import lease_end
 from hblink.core.liveness import is_silent, peer_is_ready, stop_failed_stands
-from hblink.core.state import can_fence, claim_veto, holds_token, in_maintenance, veto
+from hblink.core.state import CheckPurpose, can_fence, claim_veto, holds_token, in_maintenance, veto
 from hblink.core.turn import (
     Turn,
     become_active,
@@ -90,7 +90,7 @@ def _bound_start(turn: Turn) -> bool:
     if turn.state.stop_by is not None:
         become_yielding(turn, Reason.SHUTTING_DOWN)
         return True
-    if keep_lease(turn):
+    if _keep_lease(turn):
         return True
     if turn.now < turn.state.role_at + turn.settings.start_bound_ns:
         return False
@@ -117,7 +117,7 @@ def _act_halted(turn: Turn) -> bool:
 def _act_active(turn: Turn) -> bool:
     """Yield when that is wanted and leaves the service on somebody; never for silence (S4)."""
     pursue_drill(turn)
-    if keep_lease(turn):
+    if _keep_lease(turn):
         return True
     ready = peer_is_ready(turn.settings, turn.state, turn.now)
     _compare_with_peer(turn, ready)
@@ -170,6 +170,23 @@ def _compare_with_peer(turn: Turn, ready: bool) -> None:
     ready_since = (now if state.ready_since is None else state.ready_since) if returns else None
     if (healthier_since, ready_since) != (state.healthier_since, state.ready_since):
         turn.set(healthier_since=healthier_since, ready_since=ready_since)
+
+
+def _keep_lease(turn: Turn) -> bool:
+    """S2e: look for a proof that the peer is off while it is silent, and stop when the lease ends without one."""
+    end_at = lease_end(turn.settings, turn.state)
+    if end_at is None:
+        return False
+    if turn.now >= end_at:
+        become_yielding(turn, Reason.LEASE_ENDED)
+        return True
+    state = turn.state
+    idle = state.check is None and state.drill is None and state.power_on_op is None
+    if state.role is Role.ACTIVE and is_silent(turn.settings, state, turn.now):
+        if idle and can_fence(turn.settings, state):
+            begin_check_in_time(turn, CheckPurpose.LEASE)
+        pursue_check(turn)
+    return False
 
 
 def _keep_lifetime(turn: Turn) -> None:

@@ -159,8 +159,9 @@ class State:
     holder_until: int | None = None  # a sighting of a foreign holder counts until then
     guard_armed: bool = False
     promise_ns: int | None = None  # S2e: what this node has promised in this life; it stands whatever the guard does
-    peer_off: bool = False  # S2e: the peer was read OFF twice since it was last heard
+    peer_spent: bool = False  # S2e: until it is heard again the peer cannot claim by (e)
     leased_at: int | None = None  # S2e: when a frame ended what had let this node serve without a lease
+    lease_ended_at: int | None = None  # S2e: in a stop, when the lease ends or ended that the service had
     orderly: bool = False  # S5: may still start by a fence
     fence_ready: bool = False
     start_hold_until: int | None = None
@@ -265,4 +266,5 @@ def advertise(state: State, now: int) -> Advert | None:
         dual_seen=state.dual_seen,
         watchdog_armed=state.guard_armed,
         promise_ns=state.promise_ns if state.guard_armed else None,
+        ending=state.stop_by is not None,
     )

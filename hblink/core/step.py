@@ -40,6 +40,7 @@ from hblink.core.event import (
     SwitchoverRequested,
     Woke,
 )
+from hblink.core.evidence import forget_signals, refute_power_loss
 from hblink.core.fence import on_power_commanded, on_power_read, pursue_power_on, suspend_attempt
 from hblink.core.invariant import InvariantViolated, check_invariants
 from hblink.core.lease import promise_of
@@ -123,6 +124,8 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             _change_guard(turn, event)
         case FenceReadinessChanged():
             turn.set(fence_ready=event.ready)
+            if event.ready:
+                refute_power_loss(turn)
         case Activated() | ActivationFailed():
             if turn.state.role is Role.CLAIMING and event.op_id == turn.state.service_op:
                 finish_start(turn, ok=isinstance(event, Activated))
@@ -153,9 +156,12 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
 
 def _change_guard(turn: Turn, event: GuardChanged) -> None:
     """An armed watchdog lets a node in lease mode promise (S2e); what it has promised once it keeps."""
+    settings, state = turn.settings, turn.state
     turn.set(guard_armed=event.armed)
-    if turn.settings.lease_mode and event.armed and event.timeout_ns is not None:
-        turn.set(promise_ns=promise_of(turn.settings, event.timeout_ns))
+    if settings.lease_mode and event.armed and event.timeout_ns is not None:
+        if state.promise_ns is None and state.role in OWNING and not is_fresh(settings, state, turn.now):
+            turn.set(peer_spent=True)  # to whom nothing was promised until now, and who hears nothing fresh
+        turn.set(promise_ns=promise_of(settings, event.timeout_ns))
 
 
 def _start(turn: Turn, memory: Memory) -> None:
@@ -204,6 +210,8 @@ def _stall(turn: Turn, late_ns: int) -> None:
     turn.set(listen_until=max(turn.state.listen_until, now + settings.deadtime_ns), confirmed_until=None)
     if settings.lease_mode:
         turn.set_peer(promised_at=now)  # the clock may have jumped, and the peer's with it or not
+    if settings.power_loss_evidence:
+        forget_signals(turn)
     if late_ns < settings.release_late_ns:
         suspend_attempt(turn)
         return

@@ -11,8 +11,9 @@ from typing import Any
 
 from hblink.core.effect import Activate, Answer, Effect, LeaseService, PowerOff, Release
 from hblink.core.invariant import check_invariants
-from hblink.core.state import Attempt, PeerView, State, holds_token
-from hblink.core.value import Grant, Reason, Role, Settings, next_epoch
+from hblink.core.lease import lease_end
+from hblink.core.state import Attempt, PeerView, State, holds_token, in_maintenance
+from hblink.core.value import PEER_IS_OFF, Grant, Reason, Role, Settings, next_epoch
 
 
 class Turn:
@@ -65,7 +66,7 @@ def leave_attempt(turn: Turn) -> None:
     attempt = turn.state.attempt
     if attempt is not None and attempt.commanded:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
-        if attempt.accepted and not attempt.was_off:
+        if attempt.accepted and not attempt.was_off and not in_maintenance(turn.state):
             turn.set(power_on_at=turn.now)
     turn.set(attempt=None)
 
@@ -104,7 +105,7 @@ def become_standby(turn: Turn, reason: Reason, *, yielded: bool | None = None) -
     leave_attempt(turn)
     if yielded is not None:
         turn.set(cleared_at=turn.now)
-    turn._enter(Role.STANDBY, reason, service_op=None, stop_retry_at=None)
+    turn._enter(Role.STANDBY, reason, service_op=None, stop_retry_at=None, lease_ended_at=None)
     if yielded and holds_token(turn.settings, turn.state.epoch):
         say_yielded(turn)
 
@@ -136,13 +137,16 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
     if turn.state.offered and grant in (Grant.YIELDED, Grant.NOT_TAKEN):
         turn.set(move_held_until=turn.now + turn.settings.move_hold_ns)  # else it would go to and fro
     op_id = turn.op()
+    kept = turn.state.grant if grant is Grant.KEPT else grant
+    if turn.settings.lease_mode and kept not in PEER_IS_OFF:
+        kept = None  # S2e: it would outlive the promise that was made under it, and a restart without the mode
     turn._enter(
         Role.CLAIMING,
         Reason.NONE,
         epoch=next_epoch(turn.state.epoch, turn.settings.me),
         yielded=False,
         claimed_by=grant,
-        grant=turn.state.grant if grant is Grant.KEPT else grant,
+        grant=kept,
         ran=True,
         attempt=None,
         confirmed_until=None,
@@ -151,6 +155,8 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
         service_op=op_id,
     )
     turn.emit(Activate(op_id))
+    if grant is Grant.OPERATOR:
+        turn.set(power_on_at=None)  # S16: a person swore that it is off, and may be working on it
     if grant is Grant.FENCED:
         turn.set(power_on_at=turn.now)
         if turn.state.peer.boot is not None:
@@ -169,12 +175,14 @@ def become_yielding(turn: Turn, reason: Reason) -> None:
     if turn.state.unleased:
         turn.emit(LeaseService(leased=True))
     op_id = turn.op()
+    lease_ended_at = lease_end(turn.settings, turn.state)
     grant = turn.state.grant if reason is Reason.STALL else None
     turn._enter(
         Role.YIELDING,
         reason,
         service_op=op_id,
         grant=grant,
+        lease_ended_at=lease_ended_at,
         unleased=False,
         offered=reason in (Reason.FAILBACK, Reason.PEER_HEALTHIER),
         healthier_since=None,

@@ -311,6 +311,7 @@ class Advert:
     dual_seen: bool = False
     watchdog_armed: bool = False
     promise_ns: int | None = None  # S2e: its service has ended so long after the last frame that was heard of it
+    ending: bool = False  # its daemon is being ended
 
 
 def owner(epoch: int) -> int:

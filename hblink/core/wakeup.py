@@ -50,6 +50,7 @@ def _deadlines(settings: Settings, state: State, now: int) -> Iterator[int]:
         state.stop_by,
         None if state.request is None else state.request.deadline_at,
         None if state.check is None else state.check.act_at,
+        state.cleared_at + settings.deadtime_ns if settings.lease_mode else None,
         lease_end(settings, state),
         lease_claim_at(settings, state),
         power_loss_claim_at(settings, state),

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from hblink_wire import Keyring, Reject, Rejected
 
-from hblink.advert import DIAG_ENDING, DIAG_NONE
 from hblink.config import Config, Problem, settings_of
 from hblink.control.server import ControlServer, Request
 from hblink.core.effect import Remember
@@ -107,7 +106,6 @@ class Daemon:
             who.me,
             self.session,
             say=self._say,
-            diag=lambda: DIAG_NONE if self.state.stop_by is None else DIAG_ENDING,
             on_event=lambda event, _now: self.feed(event),
             on_rejected=self._on_rejected,
             on_complaint=self._on_link_complaint,
@@ -257,6 +255,7 @@ class Daemon:
         for effect in effects:
             carry_out(self, effect, now)
         self.service.follow(after)
+        self.guard.follow(after)
         self.peer.follow(before, after, now)
         self._schedule_wake(now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -196,10 +197,33 @@ class FenceWiring:
         return Fence(
             self._context.loop,
             [self._make_level(config) for config in ladder],
-            on_event=lambda event, _now: self._context.feed(event),
+            on_event=self._on_answer,
             on_readiness=lambda ready, _now: self._context.feed(FenceReadinessChanged(ready)),
             on_record=self._on_record,
         )
+
+    def _on_answer(self, event: PowerRead | PowerCommanded, _now: int) -> None:
+        if isinstance(event, PowerRead) and event.gone and self._context.config.power_loss_evidence:
+            self._look_at_own_network(event)
+        else:
+            self._context.feed(event)
+
+    def _look_at_own_network(self, event: PowerRead) -> None:
+        """The silence of the peer's BMC is the peer's only if this node's own BMC answers over the same network."""
+
+        def answer(own: Inspection, now: int) -> None:
+            if self._closed:
+                return
+            works = own.reason is FenceReason.OK
+            if not works:
+                text = "the own BMC does not answer either: that of the peer may be out of reach only"
+                self._context.log(Priority.WARNING, text, now, Kind.FENCE, detail=own.detail)
+            self._context.feed(replace(event, gone=works))
+
+        for _name, device in self._own[:1]:
+            device.inspect(answer)
+        if not self._own:
+            self._context.feed(replace(event, gone=False))
 
     def _make_level(self, config: FenceConfig) -> MakeLevel:
         loop = self._context.loop

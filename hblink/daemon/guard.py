@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hblink.core.event import GuardChanged
-from hblink.core.lease import lease_end
+from hblink.core.lease import pet_end
 from hblink.core.state import State
 from hblink.core.value import MS, SECOND, Role, Settings
 from hblink.daemon.context import Context
@@ -20,6 +20,8 @@ from hblink.loop import Timer
 
 _PETS_PER_TIMEOUT = 5
 _RETRY_NS = 30 * SECOND
+# Roles in which something may run that this daemon has not started.
+_UNCLEAN = frozenset({Role.STARTING, Role.HALTED})
 
 
 class Guard:
@@ -43,12 +45,26 @@ class Guard:
         self._complaint: WatchdogError | None = None
         self._timer: Timer | None = None
         self._withheld = False
+        self._begun = False
 
     def start(self) -> None:
+        """Nothing yet: `follow` arms the watchdog once nothing runs here that an earlier daemon has left."""
+
+    def follow(self, state: State) -> None:
+        """Arm the watchdog after the clean start; called after every step.
+
+        Not before: opening the device begins its time anew, and what a killed daemon left armed is to reset a machine
+        on which the clean start does not succeed.
+        """
+        if self._begun or state.role in _UNCLEAN or self._context.config.guard.watchdog is None:
+            return
+        self._begun = True
+        self._timer = self._context.loop.call_at(self._context.loop.now(), lambda _now: self._arm())
+
+    def _arm(self) -> None:
         """Arm the watchdog; what cannot be armed is said, and tried again."""
         config = self._context.config.guard
-        if config.watchdog is None:
-            return
+        assert config.watchdog is not None
         now = self._context.loop.now()
         try:
             self._watchdog = self._open(config.watchdog, config.timeout_ns)
@@ -56,7 +72,7 @@ class Guard:
             if self._complaint is None or self._complaint.reason != error.reason:
                 self._log(Priority.ERROR, f"no watchdog: {error}", now, reason=error.reason)
             self._complaint = error
-            self._timer = self._context.loop.call_at(now + _RETRY_NS, lambda _now: self.start())
+            self._timer = self._context.loop.call_at(now + _RETRY_NS, lambda _now: self._arm())
             return
         self._complaint = None
         report = self._watchdog.report
@@ -130,7 +146,7 @@ class Guard:
         """Why this daemon is not to be trusted with the service any longer; None if it is (S11, S2e)."""
         if self._state().role is Role.HALTED:
             return "a stop has failed"
-        end_at = lease_end(self._settings, self._state())
+        end_at = pet_end(self._settings, self._state())
         return "the service runs past its lease" if end_at is not None and now > end_at else None
 
     def _pet_now(self, now: int) -> None:

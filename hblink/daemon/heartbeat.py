@@ -50,7 +50,7 @@ class Channel:
 class Heartbeat:
     """Exchange frames with the peer over all links.
 
-    `say()` returns what this node says now, or None while it must be silent; `diag()` its diag octet.
+    `say()` returns what this node says now, or None while it must be silent.
     `on_event` gets the core's events in order; they must have passed through `step` when it returns, since grants rest
     on what is echoed afterwards. `on_signal_hint(index, now)` is called when a look at a link's signal may be worth it.
     """
@@ -63,7 +63,6 @@ class Heartbeat:
         session: Session,
         *,
         say: Callable[[int], Advert | None],
-        diag: Callable[[], int],
         on_event: OnEvent,
         on_rejected: OnRejected,
         on_complaint: OnComplaint,
@@ -72,7 +71,6 @@ class Heartbeat:
         self._loop = loop
         self.session = session
         self._say = say
-        self._diag = diag
         self._on_event = on_event
         self._on_rejected = on_rejected
         self._on_complaint = on_complaint
@@ -166,7 +164,7 @@ class Heartbeat:
         if advert is None or not channels:
             return
         carrier = sum(1 << c.index for c in self.channels if c.link.is_open and c.link.carrier() is not False)
-        frames = self.session.compose(advert, [channel.index for channel in channels], now, carrier, self._diag())
+        frames = self.session.compose(advert, [channel.index for channel in channels], now, carrier)
         for channel in channels:
             channel.due_at = now + channel.config.keepalive_ns
             if self._put(channel, frames[channel.index], now):

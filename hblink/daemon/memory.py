@@ -8,7 +8,6 @@ may be missing, read-only, full or rolled back. Whatever cannot be read or writt
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ class MemoryFile:
         self._path = runtime / "memory.json"
         self._epoch_path = None if state is None else state / "epoch"
         self._orderly_path = None if state is None else state / "orderly"
+        self._last_boot_path = None if state is None else state / "last_boot"
         self._boot_id = boot_id
         self.writer = writer
         self._stored_epoch: int | None = None
@@ -57,23 +57,22 @@ class MemoryFile:
             self.complaint = f"{self._orderly_path}: {error.strerror}"
 
     def _take_orderly(self) -> bool:
-        """Whether an earlier kernel boot noted its orderly end; the note is gone from the disk before it counts."""
-        if self._orderly_path is None:
+        """Whether the last kernel boot in which a daemon ran noted its orderly end (S5).
+
+        The note is gone from the disk, and this boot is written down there, before it counts. A disk that could not be
+        written in a boot between does not know of that boot; `complaint` said so then.
+        """
+        if self._orderly_path is None or self._last_boot_path is None:
             return False
+        noted, last = _read_word(self._orderly_path), _read_word(self._last_boot_path)
         try:
-            noted = self._orderly_path.read_text("ascii", "replace").strip()
-            self._orderly_path.unlink()
-            directory = os.open(self._orderly_path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except FileNotFoundError:
-            return False
+            self._orderly_path.unlink(missing_ok=True)
+            if last != self._boot_id:
+                replace_file(self._last_boot_path, self._boot_id.encode(), durable=True)
         except OSError as error:
-            self.complaint = f"{self._orderly_path}: {error.strerror}"
+            self.complaint = f"{error.filename or self._orderly_path}: {error.strerror}"
             return False
-        return noted != self._boot_id
+        return noted is not None and noted == last and noted != self._boot_id
 
     def store(self, memory: Memory) -> None:
         """Write `memory` down. If that fails, the old file must not stay: it may hold a grant that is used up."""
@@ -176,6 +175,13 @@ def is_in_maintenance(runtime: Path, boot_id: str, now: int) -> bool:
         return ordered or bool(document["peer_maintenance"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _read_word(path: Path) -> str | None:
+    try:
+        return path.read_text("ascii", "replace").strip()
+    except OSError:
+        return None
 
 
 class Rememberer:

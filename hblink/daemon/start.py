@@ -93,12 +93,23 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     except VipError as error:
         writer.close(_CLOSE_S)
         return _refuse(str(error))
-    starts_by_fence = daemon.settings.start_alone is StartAlone.FENCE
-    if starts_by_fence and daemon.state.role in (Role.STANDBY, Role.BLOCKED) and is_shutting_down():
+    if _ends_orderly(daemon, loop.now()) and is_shutting_down():
         memory.note_orderly_end()
     journal.log(Priority.NOTICE, "ended", loop.now())
     writer.close(_CLOSE_S)
     return status
+
+
+def _ends_orderly(daemon: Daemon, now: int) -> bool:
+    """S5: whether this node surely ends by itself. An active peer, which is heard until now, fences nobody for silence.
+
+    Any other might, between the end of this daemon and the end of the machine.
+    """
+    state = daemon.state
+    advert = state.peer.advert
+    served = advert is not None and advert.role is Role.ACTIVE and daemon.is_peer_fresh(now)
+    idle = state.role in (Role.STANDBY, Role.BLOCKED)
+    return daemon.settings.start_alone is StartAlone.FENCE and idle and served
 
 
 class Notifier:

@@ -70,7 +70,10 @@ class Writer:
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
-    """Write `data` to `path` by a temporary file and rename(2), mode 0600; `durable` adds fsync(2). Raises OSError."""
+    """Write `data` to `path` by a temporary file and rename(2), mode 0600. Raises OSError.
+
+    `durable` adds fsync(2) of the file and of its directory, with whatever was unlinked there before.
+    """
     temporary = path.with_name(f".{path.name}.new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -80,6 +83,12 @@ def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
     finally:
         os.close(fd)
     temporary.replace(path)
+    if durable:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def _write_all(fd: int, data: bytes) -> None:

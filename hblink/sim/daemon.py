@@ -308,9 +308,15 @@ class Daemon:
                 self._note(f"answer to the operator: {outcome}")
             case Exit():
                 self.kill()
-                self.host.daemon_ended()
+                clean = self.state.role is not Role.HALTED
+                self.host.daemon_ended(clean=clean, orderly=clean and self._beside_an_active_peer)
             case _:
                 assert_never(effect)
+
+    @property
+    def _beside_an_active_peer(self) -> bool:
+        advert = self.state.peer.advert
+        return advert is not None and advert.role is Role.ACTIVE
 
     def _check_accusation(self, alarm: Alarm) -> None:
         if alarm.code == AlarmCode.PEER_LOST.value:

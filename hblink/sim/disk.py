@@ -36,12 +36,14 @@ class Store:
         self._runtime: Memory | None = None
         self._spoilt = False
         self._orderly = False  # the note of an orderly end is on the disk
+        self._counts = False  # ... of the boot before this one, and no daemon has started since
         self.disk = disk
         self.runtime_works = True
         self.forgetful = False
 
     def boot(self) -> None:
         """A new kernel boot: the runtime directory is empty."""
+        self._counts = self._orderly
         self._runtime = None
         self._spoilt = False
 
@@ -57,12 +59,12 @@ class Store:
             self._epochs.append(memory.epoch)
 
     def note_orderly_end(self) -> None:
-        """The machine shuts down and its daemon has ended: the next boot does not follow a fence."""
+        """The machine shuts down, and its daemon has ended beside an active peer."""
         self._orderly = self.disk in _WRITABLE
 
     def recall(self) -> Memory:
         """Read what a daemon that starts now would read."""
-        orderly, self._orderly = self._orderly, False
+        orderly, self._orderly, self._counts = self._counts, False, False
         in_doubt = self._spoilt or not self.runtime_works
         memory = Memory(ran=True) if in_doubt else self._runtime or Memory()
         on_disk = self._epochs[-1]

@@ -52,6 +52,7 @@ class Host:
         self.up = False  # a kernel runs
         self.crashed = False
         self.paused = False
+        self.shuts_down = False
         self.boot_id = bytes(16)
         self.daemon: Daemon | None = None
         self.bmc = Bmc(
@@ -183,7 +184,7 @@ class Host:
         if self.daemon is not None:
             self.daemon.kill()
         self.daemon = None
-        self.up = self.crashed = self.paused = False
+        self.up = self.crashed = self.paused = self.shuts_down = False
         self.kernel.end()
         if self.watchdog is not None:
             self.watchdog.stop()
@@ -202,6 +203,7 @@ class Host:
         """Somebody has pressed the power button: the system ends its daemon, then switches itself off."""
         if self._runs:
             self.log.add(self.name, "shuts down")
+            self.shuts_down = True
             if self.daemon is not None:
                 self.daemon.shut_down()
             boot_id = self.boot_id
@@ -209,9 +211,6 @@ class Host:
 
     def _shut(self, boot_id: bytes) -> None:
         if self.boot_id == boot_id and self._runs:
-            if self.daemon is None:
-                self.store.note_orderly_end()
-                self.fenced_since_end = False
             self.switch(False)
 
     def _recall(self) -> Memory:
@@ -228,11 +227,17 @@ class Host:
             self.daemon = None
             self._unsteady()
 
-    def daemon_ended(self) -> None:
-        """The daemon has exited by itself; its magic close ends the watchdog."""
+    def daemon_ended(self, *, clean: bool, orderly: bool) -> None:
+        """The daemon has exited by itself; its magic close ends the watchdog if nothing was left to run.
+
+        `orderly`: an active peer was heard until then, who fences nobody for silence.
+        """
         self.log.add(self.name, "daemon ends")
-        if self.watchdog is not None:
+        if self.watchdog is not None and clean:
             self.watchdog.stop()
+        if orderly and self.shuts_down:
+            self.store.note_orderly_end()
+            self.fenced_since_end = False
         self.daemon = None
         self._unsteady()
 

@@ -16,7 +16,7 @@ from hblink.core.event import (
     LinkSignalChanged,
     ServiceCarrierChanged,
 )
-from hblink.core.lease import lease_end
+from hblink.core.lease import pet_end
 from hblink.core.state import State
 from hblink.core.value import MS, Holder, Role, Settings
 from hblink.sim.process import Process, Timer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FEEL_NS = 100 * MS
 _PETS_PER_TIMEOUT = 5
+_UNCLEAN = frozenset({Role.STARTING, Role.HALTED})
+_ARM_NS = 10 * MS  # how often it is looked whether the clean start is over
 
 
 class Senses:
@@ -45,6 +47,8 @@ class Senses:
         self._state = state
         self._feed = feed
         self._sighting: Timer | None = None
+        self._begun = False  # the clean start has succeeded, so the watchdog may be armed
+        self._told = False
 
     def start(self, now: int) -> None:
         """Tell what is so when the daemon starts."""
@@ -53,7 +57,7 @@ class Senses:
             self._feed(ServiceCarrierChanged(False))
         if host.health is not None:
             self._feed(HealthMeasured(host.health))
-        if host.guarded:
+        if host.guarded and host.watchdog is None:
             self._tell_guard()
         if host.holder is not Holder.NONE:
             self._sight()
@@ -94,10 +98,15 @@ class Senses:
         watchdog, timeout_ns = self._host.watchdog, self._host.plan.watchdog_ns
         if watchdog is None or timeout_ns is None:
             return
-        end_at = lease_end(self._settings, self._state())
-        if self._state().role is not Role.HALTED and (end_at is None or now <= end_at):
+        state = self._state()
+        end_at = pet_end(self._settings, state)
+        self._begun = self._begun or state.role not in _UNCLEAN
+        if self._begun and state.role is not Role.HALTED and (end_at is None or now <= end_at):
             watchdog.pet()
-        self._process.call_at(now + timeout_ns // _PETS_PER_TIMEOUT, self._pet)
+            if self._host.guarded and not self._told:
+                self._told = True
+                self._tell_guard()
+        self._process.call_at(now + (timeout_ns // _PETS_PER_TIMEOUT if self._begun else _ARM_NS), self._pet)
 
     def _feel(self, now: int) -> None:
         """Feel for the peer's hardware on each link; what was never felt is not known."""

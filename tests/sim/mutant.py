@@ -209,8 +209,8 @@ CORE = (
         "restart_in_the_dark",
         "I2",
         _PEER,
-        "    turn.set(grant=None, peer_off=False)\n",
-        "    turn.set(peer_off=False)\n",
+        "    turn.set(grant=None, peer_spent=False)\n",
+        "    turn.set(peer_spent=False)\n",
     ),
     _mutant(
         "an inert node fences",

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from hblink.core.effect import Activate, PowerOff, ReadPower, Release
+from hblink.core.effect import Activate, PowerOff, PowerOn, ReadPower, Release
 from hblink.core.event import (
     Activated,
+    ConfirmRequested,
     FenceReadinessChanged,
     GuardChanged,
     LinkClosed,
@@ -23,6 +24,7 @@ from hblink.core.event import (
     ServiceCarrierChanged,
     Stalled,
 )
+from hblink.core.lease import pet_end
 from hblink.core.state import advertise
 from hblink.core.value import MS, SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings, StartAlone
 from tests.unit.one import ALPHA, BETA, STANDBY, Node, count, only, standby_beta
@@ -106,10 +108,10 @@ def test_a_promise_is_kept_though_the_watchdog_is_lost() -> None:
 def test_an_active_serves_on_beside_a_peer_that_it_has_read_off_twice() -> None:
     node = leased_alpha().wait(ALPHA.deadtime_ns)
     answer(node, Power.OFF)
-    assert not node.state.peer_off, "once is not enough"
+    assert not node.state.peer_spent, "once is not enough"
     node.wait(ALPHA.off_interval_ns)
     answer(node, Power.OFF)
-    assert node.state.peer_off
+    assert node.state.peer_spent
     node.wait(60 * SECOND)
     assert node.state.role is Role.ACTIVE
     assert count(node, PowerOff) == 0, "an active fences nobody (S4)"
@@ -122,10 +124,10 @@ def test_any_other_reading_is_no_proof_and_is_asked_again(power: Power) -> None:
     node = leased_alpha().wait(ALPHA.deadtime_ns)
     answer(node, Power.OFF).wait(ALPHA.off_interval_ns)
     answer(node, power)
-    assert not node.state.peer_off
+    assert not node.state.peer_spent
     node.wait(ALPHA.poll_interval_ns)
     answer(node, Power.OFF)
-    assert not node.state.peer_off, "OFF twice in a row"
+    assert not node.state.peer_spent, "OFF twice in a row"
     node.wait(ALPHA.lease_ns)
     assert node.state.reason is Reason.LEASE_ENDED
 
@@ -135,7 +137,7 @@ def test_a_frame_between_two_readings_voids_the_first() -> None:
     answer(node, Power.OFF).wait(ALPHA.off_interval_ns - MS)
     node.tell(PeerHalfOpen(0)).wait(MS)
     assert node.state.check is None
-    assert not node.state.peer_off
+    assert not node.state.peer_spent
 
 
 def test_who_has_fenced_its_peer_is_under_no_lease() -> None:
@@ -403,3 +405,92 @@ def test_the_policy_wait_reads_nothing() -> None:
     node = booted(StartAlone.WAIT, orderly=True)
     assert (node.state.role, node.state.reason) == (Role.BLOCKED, Reason.INERT)
     assert count(node.wait(60 * SECOND), ReadPower) == 0
+
+
+# What a hostile reader found
+
+
+def test_a_planned_end_of_the_standby_does_not_end_the_lease() -> None:
+    node = leased_alpha(has_fence=False).hear(Advert(Role.STANDBY, 2, ending=True)).wait(300 * SECOND)
+    assert node.state.role is Role.ACTIVE, "it claims nothing any more, and its next life has to hear this node first"
+    node.hear(Advert(Role.STANDBY, 2)).wait(ALPHA.lease_ns)
+    assert node.state.reason is Reason.LEASE_ENDED
+
+
+def test_a_watchdog_that_is_armed_late_promises_nothing_to_a_peer_that_hears_nothing() -> None:
+    node = Node(replace(ALPHA, lease_mode=True, has_fence=False)).wait(100 * MS).hear(STANDBY)
+    node.tell(Activated(only(node, Activate).op_id)).wait(60 * SECOND)
+    node.tell(GuardChanged(True, WATCHDOG)).wait(300 * SECOND)
+    assert node.state.role is Role.ACTIVE
+    node.hear(Advert(Role.STANDBY, 2)).wait(ALPHA.lease_ns)
+    assert node.state.reason is Reason.LEASE_ENDED
+
+
+def test_a_stop_after_a_pause_has_no_time_beyond_the_lease() -> None:
+    node = leased_alpha(has_fence=False)
+    heard_at = node.now
+    node.now += 15 * SECOND
+    node.tell(Stalled(15 * SECOND))
+    assert node.state.role is Role.YIELDING
+    assert pet_end(node.settings, node.state) == heard_at + ALPHA.lease_ns + ALPHA.stop_bound_ns
+    node.tell(Released(only(node, Release).op_id))
+    assert pet_end(node.settings, node.state) is None
+
+
+def test_no_grant_outlives_a_promise_that_is_taken_back_by_a_restart() -> None:
+    node = leased_alpha()
+    assert node.state.remembered.grant is None
+    promised = Node(replace(ALPHA, lease_mode=True)).tell(GuardChanged(True, WATCHDOG)).wait(100 * MS).hear(STANDBY)
+    assert promised.state.role is Role.CLAIMING
+    assert promised.state.remembered.grant is None, "not even before the first frame after the claim"
+
+
+def test_the_cap_on_fences_does_not_hold_a_claim_on_a_promise() -> None:
+    node = standby_beta(lease_mode=True, fence_cap=1).tell(GuardChanged(True, WATCHDOG))
+    node.state = replace(node.state, fences=(node.now,))
+    node.hear(PROMISING).wait(BETA.deadtime_ns)
+    assert node.state.reason is Reason.FENCE_CAP
+    answer(node, Power.UNKNOWN).wait(WAIT)
+    assert node.state.claimed_by is Grant.LEASE
+
+
+def test_a_pause_makes_no_evidence() -> None:
+    node = bereft_beta(lose=())
+    node.now += 60 * SECOND
+    node.tell(Stalled(60 * SECOND)).tell(PeerHalfOpen(0))
+    for link in (0, 1):
+        node.tell(LinkSignalChanged(link, False))
+    assert until_asked(fail_the_fence(node)).state.check is None
+
+
+def test_a_device_that_is_found_fit_refutes_a_loss_of_power() -> None:
+    node = bereft_beta().tell(FenceReadinessChanged(False)).tell(FenceReadinessChanged(True))
+    assert until_asked(fail_the_fence(node)).state.check is None
+
+
+def test_no_machine_is_switched_on_of_which_a_person_says_that_it_is_off_or_in_work() -> None:
+    def left() -> Node:
+        """Beta, which gives up an attempt whose `off` was accepted, and whose `on` is not."""
+        node = standby_beta().wait(BETA.deadtime_ns)
+        node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+        fail_the_fence(node)
+        assert node.state.power_on_op is not None, "it may be dark by this node's hand"
+        return node.tell(PowerCommanded(node.state.power_on_op, accepted=False))
+
+    plain = left().wait(BETA.power_on_retry_ns)
+    assert count(plain, PowerOn) == 2
+    maintained = left().tell(MaintenanceRequested(1, True)).wait(BETA.power_on_retry_ns)
+    assert count(maintained, PowerOn) == 1
+    sworn = left().tell(ConfirmRequested(1))
+    answer(sworn, Power.UNKNOWN)
+    assert sworn.state.claimed_by is Grant.OPERATOR
+    assert count(sworn.wait(BETA.power_on_retry_ns), PowerOn) == 1
+
+
+def test_an_on_is_sent_once_more_when_a_slow_off_must_have_come() -> None:
+    node = standby_beta().wait(BETA.deadtime_ns)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    fail_the_fence(node)
+    assert node.state.power_on_op is not None
+    node.tell(PowerCommanded(node.state.power_on_op, accepted=True)).wait(BETA.fence_latency_ns)
+    assert count(node, PowerOn) == 2

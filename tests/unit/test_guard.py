@@ -196,11 +196,22 @@ class Board:
 
     def become(self, role: Role) -> None:
         self.state = replace(self.state, role=role)
+        self.guard.follow(self.state)
+
+    def start(self) -> None:
+        """Let the daemon start, and its clean start succeed."""
+        self.guard.start()
+        self.guard.follow(self.state)
+        self.run(SECOND // 100)
+        assert self.driver.pets == 0, "the device has been opened before the clean start"
+        assert self.events == []
+        self.become(Role.STANDBY)
+        self.run(SECOND // 100)
 
 
 def test_it_is_armed_told_and_petted_until_a_stop_fails(device: Path) -> None:
     board = Board(device)
-    board.guard.start()
+    board.start()
     assert board.events == [GuardChanged(True, SECOND)]
     board.run(SECOND)
     petted = board.driver.pets
@@ -213,9 +224,34 @@ def test_it_is_armed_told_and_petted_until_a_stop_fails(device: Path) -> None:
     assert device.read_bytes() == b"", "the reset is wanted, also when the daemon is asked to end"
 
 
+def test_what_a_killed_daemon_left_armed_is_not_begun_anew_by_one_whose_clean_start_fails(device: Path) -> None:
+    board = Board(device)
+    board.become(Role.HALTED)
+    board.run(SECOND // 10)
+    assert board.events == []
+    board.become(Role.STANDBY)
+    board.run(SECOND // 10)
+    assert board.events == [GuardChanged(True, SECOND)], "as soon as nothing runs any more"
+
+
+def test_a_stop_that_outlives_the_lease_and_its_bound_is_not_petted_for(device: Path) -> None:
+    board = Board(device)
+    board.start()
+    now = board.loop.now()
+    ended_at = now - board.settings.stop_bound_ns + SECOND // 2  # a pause has used it up before the stop began
+    board.state = replace(board.state, role=Role.YIELDING, lease_ended_at=ended_at)
+    board.run(3 * SECOND // 2)
+    petted = board.driver.pets
+    board.run(SECOND)
+    assert board.driver.pets == petted
+    board.state = replace(board.state, lease_ended_at=None)
+    board.run(SECOND)
+    assert board.driver.pets > petted, "a stop without a lease has its whole bound"
+
+
 def test_a_service_that_runs_past_its_lease_is_not_petted_for(device: Path) -> None:
     board = Board(device)
-    board.guard.start()
+    board.start()
     now = board.loop.now()
     heard = replace(board.state.peer, fresh_at=now)
     board.state = replace(board.state, role=Role.ACTIVE, promise_ns=12 * SECOND, peer=heard)
@@ -226,14 +262,14 @@ def test_a_service_that_runs_past_its_lease_is_not_petted_for(device: Path) -> N
     board.run(SECOND)
     assert board.driver.pets == petted
     assert "the service runs past its lease: the watchdog is no longer petted" in board.lines
-    board.state = replace(board.state, peer_off=True)
+    board.state = replace(board.state, peer_spent=True)
     board.run(SECOND)
     assert board.driver.pets > petted, "a peer that was read OFF ends the lease"
 
 
 def test_a_watchdog_that_cannot_be_petted_is_not_said_to_be_armed(device: Path) -> None:
     board = Board(device)
-    board.guard.start()
+    board.start()
     board.driver.refuses.add(WDIOC_KEEPALIVE)
     board.run(SECOND // 2)
     assert board.events[1:2] == [GuardChanged(armed=False)]
@@ -245,13 +281,13 @@ def test_a_watchdog_that_cannot_be_petted_is_not_said_to_be_armed(device: Path) 
 def test_a_timer_of_the_kernel_itself_is_none_to_rely_on(device: Path) -> None:
     board = Board(device)
     board.driver.identity = b"Software Watchdog"
-    board.guard.start()
+    board.start()
     assert board.events == [GuardChanged(armed=True, timeout_ns=None)]
 
 
 def test_a_clean_end_stops_it(device: Path) -> None:
     board = Board(device)
-    board.guard.start()
+    board.start()
     board.guard.close()
     assert device.read_bytes() == b"V"
 
@@ -263,8 +299,8 @@ def test_a_device_that_is_busy_is_said_once_and_tried_again(device: Path) -> Non
         raise WatchdogError("watchdog_busy", "held by another program")
 
     board.guard = Guard(board.guard._context, board.settings, lambda: board.state, open_watchdog=busy)
-    board.guard.start()
-    board.guard.start()
+    board.start()
+    board.guard._arm()  # as its timer does after a while
     assert [line for line in board.lines if "no watchdog" in line] == ["no watchdog: held by another program"]
     assert board.guard.document()["reason"] == "watchdog_busy"
     assert board.events == []

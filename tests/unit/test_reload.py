@@ -113,7 +113,7 @@ def test_sections_and_the_end_of_a_daemon_come_to_the_peer() -> None:
     for _ in range(10):
         now += 100 * MS
         alpha.receive(0, beta.compose(STANDBY, (0,), now, 1)[0], now)
-        beta.receive(0, alpha.compose(STANDBY, (0,), now, 1, DIAG_ENDING)[0], now)
+        beta.receive(0, alpha.compose(dataclasses.replace(STANDBY, ending=True), (0,), now, 1)[0], now)
     report = beta.peer_report()
     assert report is not None
     assert report.config_digest == b"dddddddd"

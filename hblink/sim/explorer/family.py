@@ -48,7 +48,8 @@ class Family:
     self_reset: bool = False  # S8: a node whose stop failed resets itself after a tick
     dark: bool = False  # both hosts may end up powered off
     by_fence: bool = False  # S5: node 1, whose last end was orderly, may start by a fence
-    lease: int = 0  # S2e: ticks; a hardware watchdog runs out a tick after it was petted last
+    lease: int = 0  # S2e: ticks
+    watchdog: int = 1  # ... and after so many without a pet a hardware watchdog resets its host
 
     def settings(self, me: int) -> Settings:
         """Small timers; in ticks so that every deadline falls between two ticks."""
@@ -279,6 +280,17 @@ FAMILIES = (
         dark=True,
         lease=3,
         moves=_names("cut cut_one heal freeze fail_stop die slow"),
+    ),
+    Family(
+        "lease-restart",
+        ticks=5,
+        formed=True,
+        faults=1,
+        orders=2,
+        has_fence=False,
+        dark=True,
+        lease=3,
+        moves=_names("cut shutdown switchover die"),
     ),
     Family(
         "lease-bmc",

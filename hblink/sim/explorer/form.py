@@ -28,7 +28,7 @@ DEADLINES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Instants that have passed.
 PAST: dict[str, tuple[str, ...]] = {
-    "State": ("role_at", "yielded_at", "healthier_since", "ready_since", "proof_at", "leased_at"),
+    "State": ("role_at", "yielded_at", "healthier_since", "ready_since", "proof_at", "leased_at", "lease_ended_at"),
     "PeerView": ("fresh_at", "fresh_since", "fresh_floor_at", "authentic_at", "stop_failed_at", "promised_at"),
     "Attempt": ("began_at",),
     "LinkView": ("heard_at", "signal_lost_at"),
@@ -93,6 +93,7 @@ def normal_of(state: State, settings: Settings, links: bool) -> State:
         yielded_at=state.yielded_at if state.yielded else 0,
         cleared_at=CLEARED_AT,
         maintenance_at=CLEARED_AT + _order(state),
+        lease_ended_at=state.lease_ended_at if state.role is Role.YIELDING else None,
         leased_at=state.leased_at if state.role in OWNING else None,
         healthier_since=_long_ago(state.healthier_since),
         ready_since=_long_ago(state.ready_since),

@@ -19,8 +19,6 @@ MARGIN = 1000
 CLEARED_AT = -1000 * TICK  # every `cleared_at` is put here between events; only its order to echoes means anything
 NEVER = 10_000  # ticks
 
-WATCHDOG = 1  # ticks after which it resets a host, where there is one
-
 SERVICE_OP, POWER_OP, POWER_ON_OP, FIRST_OP = 1, 2, 3, 10
 
 

@@ -25,6 +25,7 @@ from hblink.core.event import (
     Started,
     Woke,
 )
+from hblink.core.lease import pet_end
 from hblink.core.value import Memory, Power, Role
 from hblink.sim.explorer.decision import Cores
 from hblink.sim.explorer.family import Family
@@ -33,7 +34,6 @@ from hblink.sim.explorer.joint import (
     POWER_OP,
     SERVICE_OP,
     TICK,
-    WATCHDOG,
     Node,
     Sequence,
     Witness,
@@ -55,6 +55,7 @@ def nothing(family: Family) -> World:
     return World((first, second._replace(power=there, up=there)), (None,) * places, (False,) * places)
 
 
+_UNCLEAN = frozenset({Role.STARTING, Role.HALTED})
 WELL, ILL = 100, 50  # per cent
 
 
@@ -98,7 +99,17 @@ class Machines:
             advert = cores.advert(i, node.core)
             if advert is not None:
                 judge_frame(node, advert)
+            world = self._arm(world, i)
         return world
+
+    def _arm(self, world: World, i: int) -> World:
+        """After the clean start the daemon opens its watchdog, which begins its time anew."""
+        node = world.nodes[i]
+        state = self.cores.states[node.core]
+        if not self.family.lease or state.guard_armed or state.role in _UNCLEAN:
+            return world
+        world = put(world, i, node._replace(unpetted=0))
+        return self.feed(world, i, GuardChanged(True, ticks(self.family.watchdog)))
 
     def _begin(self, world: World, i: int, effect: Effect) -> World:
         node = world.nodes[i]
@@ -114,8 +125,10 @@ class Machines:
             case PowerOn():
                 node = node._replace(power_on=True)
             case Exit():
-                world = self.end_daemon(world, i)  # its magic close ends the watchdog
-                return put(world, i, world.nodes[i]._replace(unpetted=-1))
+                halted = self.cores.states[node.core].role is Role.HALTED
+                world = self.end_daemon(world, i)
+                kept = world.nodes[i].unpetted if halted else -1  # a magic close after a clean stop only
+                return put(world, i, world.nodes[i]._replace(unpetted=kept))
             case ResetSelf():
                 return self.crash(world, i)
             case _:
@@ -184,9 +197,6 @@ class Machines:
             world = self.feed(world, i, FenceReadinessChanged(True))
         if "sicken" in self.family.moves:
             world = self.feed(world, i, HealthMeasured(WELL))
-        if self.family.lease:
-            world = put(world, i, world.nodes[i]._replace(unpetted=0))
-            world = self.feed(world, i, GuardChanged(True, ticks(WATCHDOG)))
         return world if node.carrier else self.feed(world, i, ServiceCarrierChanged(False))
 
     def forget(self, world: World, i: int) -> World:
@@ -265,7 +275,7 @@ class Machines:
             )
             world = put(world, i, node)
         for i in (0, 1):
-            if world.nodes[i].unpetted >= WATCHDOG:
+            if world.nodes[i].unpetted >= self.family.watchdog:
                 world, due[i] = self.crash(world, i), False
             if due[i] and world.nodes[i].frozen < 0:
                 world = self.feed(world, i, Woke())
@@ -275,8 +285,15 @@ class Machines:
         """A daemon pets while it runs and is not stuck in a stop; nobody pets for one that is gone (S11)."""
         if node.unpetted < 0:
             return -1
-        trusted = node.core >= 0 and node.frozen < 0 and self.cores.states[node.core].role is not Role.HALTED
-        return 0 if trusted else node.unpetted + 1
+        return 0 if self._is_trusted(node) else node.unpetted + 1
+
+    def _is_trusted(self, node: Node) -> bool:
+        """As hblink.daemon.guard has it: petted until now, or until just before now."""
+        if node.core < 0 or node.frozen >= 0:
+            return False
+        state = self.cores.states[node.core]
+        end_at = pet_end(self.cores.settings[0], state)
+        return state.guard_armed and state.role is not Role.HALTED and (end_at is None or end_at > 0)
 
 
 def _without_daemon(node: Node, memory: Memory, deadtime: int) -> Node:

@@ -18,7 +18,7 @@ from hblink.core.event import (
 )
 from hblink.core.state import State
 from hblink.core.value import Power, Role, Settings
-from hblink.sim.explorer.joint import NEVER, POWER_OP, TICK, WATCHDOG, Witness
+from hblink.sim.explorer.joint import NEVER, POWER_OP, TICK, Witness
 
 _STOPPING = frozenset({Role.STARTING, Role.YIELDING, Role.HALTED})
 
@@ -115,6 +115,9 @@ def whole(duration_ns: int) -> int:
 
 
 def lease_ticks(settings: Settings) -> int:
-    """How long after the last authentic frame of it a promise of the peer has surely been kept; in ticks (S2e)."""
+    """How long after the last authentic frame of it a promise of the peer has surely been kept; in ticks (S2e).
+
+    But for its watchdog, of which only the promise tells; that two owners never meet says the rest.
+    """
     parts = (settings.deadtime_ns, settings.lease_ns, settings.stop_bound_ns, settings.lease_margin_ns)
-    return sum(map(whole, parts)) + WATCHDOG
+    return sum(map(whole, parts))
