@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.netns.situation import FENCE, TIMING, Since, logged, settle, status
+from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import Setting
 from tests.rig.wait import boottime_ns
@@ -43,6 +44,11 @@ def _let_pass(pair: Pair, duration_ms: int) -> None:
     pair.wait(lambda: boottime_ns() - began > duration_ms * 1_000_000, 30, f"{duration_ms} ms")
 
 
+def _note_orderly_end(node: Node) -> None:
+    """Leave what the daemon leaves when systemd takes the machine down; there is no systemd in the rig."""
+    (node.state / "orderly").write_text(node.boots[-1])
+
+
 def test_a_node_and_its_bmc_that_lose_power_together_are_taken_over_from(evident: Pair) -> None:
     pair, since = evident, Since(evident)
     pair.lose_power("alpha")
@@ -75,8 +81,7 @@ def test_the_named_node_starts_by_a_fence_after_an_orderly_end_and_only_once(
     pair.start()
     settle(pair, "alpha")
     pair.beta.power_off()
-    # As the daemon leaves it when systemd takes the machine down; there is no systemd in the rig.
-    (pair.beta.state / "orderly").write_text("11111111-2222-3333-4444-555555555555")
+    _note_orderly_end(pair.beta)
     pair.cut_links()
     since = Since(pair)
     pair.beta.switch(True)
@@ -99,7 +104,7 @@ def test_the_other_node_does_not(build_pair: Callable[[Setting], Pair]) -> None:
     pair.start()
     settle(pair, "alpha")
     pair.beta.power_off()
-    (pair.beta.state / "orderly").write_text("11111111-2222-3333-4444-555555555555")
+    _note_orderly_end(pair.beta)
     pair.cut_links()
     since = Since(pair)
     pair.beta.switch(True)

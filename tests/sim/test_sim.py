@@ -33,7 +33,7 @@ from hblink.sim.world import World
 ROOT = Path(__file__).resolve().parents[2]
 # The interpreter of the oldest libraries that the code must run with; `make test` sets it up.
 OLDEST = os.environ.get("HBLINK_OLDEST_PYTHON", str(ROOT / ".venv-oldest/bin/python"))
-SEEDS = range(60)
+SEEDS = range(82, 142)  # in which every kind of fault occurs
 CHAOS_NS = 60 * SECOND
 
 
@@ -95,7 +95,7 @@ def test_one_seed_is_one_run_in_another_process(outcomes: list[Outcome], python:
         "spec.loader.exec_module(module)\n"
         "from hblink.sim.plan import default_plan\n"
         "from hblink.sim.swarm import run_seed\n"
-        f"print([run_seed(default_plan(), seed, {CHAOS_NS}).digest for seed in range(4)])"
+        f"print([run_seed(default_plan(), seed, {CHAOS_NS}).digest for seed in {list(SEEDS[:4])}])"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
     printed = subprocess.run([python, "-c", script], env=environment, capture_output=True, check=True, text=True)

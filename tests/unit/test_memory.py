@@ -95,8 +95,16 @@ def test_memory_in_a_directory_that_cannot_be_written_is_doubted(runtime: Path) 
 NEXT_BOOT = "99999999-2222-3333-4444-555555555555"
 
 
+def ended_orderly(runtime: Path, state: Path, boot: str = BOOT) -> None:
+    """A daemon runs in `boot`, and the machine ends it."""
+    memory, _ = make(runtime, state, boot)
+    memory.load()
+    memory.note_orderly_end()
+    assert memory.complaint == ""
+
+
 def test_an_orderly_end_is_known_in_the_next_boot_and_in_no_other(runtime: Path, tmp_path: Path) -> None:
-    make(runtime, tmp_path)[0].note_orderly_end()
+    ended_orderly(runtime, tmp_path)
     booted = make(runtime, tmp_path, boot=NEXT_BOOT)[0]
     memory = booted.load()
     assert memory.orderly
@@ -106,17 +114,27 @@ def test_an_orderly_end_is_known_in_the_next_boot_and_in_no_other(runtime: Path,
 
 
 def test_a_daemon_that_ended_within_this_boot_says_nothing_of_the_boot_before(runtime: Path, tmp_path: Path) -> None:
-    make(runtime, tmp_path)[0].note_orderly_end()
+    ended_orderly(runtime, tmp_path)
     assert not make(runtime, tmp_path)[0].load().orderly
     assert not make(runtime, tmp_path, boot=NEXT_BOOT)[0].load().orderly, "the note is used up"
 
 
+def test_a_note_that_could_not_be_removed_does_not_count_in_the_boot_after(runtime: Path, tmp_path: Path) -> None:
+    ended_orderly(runtime, tmp_path)
+    note = (tmp_path / "orderly").read_text()
+    assert make(runtime, tmp_path, boot=NEXT_BOOT)[0].load().orderly
+    (tmp_path / "orderly").write_text(note)  # as where the removal did not reach the disk
+    assert not make(runtime, tmp_path, boot="7" * 8)[0].load().orderly, "another boot came between"
+
+
 def test_an_orderly_end_does_not_count_where_its_note_cannot_be_used_up(runtime: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    (state / "orderly").mkdir(parents=True)  # what cannot be read, nor unlinked
+    state.mkdir()
+    ended_orderly(runtime, state)
+    (state / ".last_boot.new").mkdir()  # so that this boot cannot be written down
     memory = make(runtime, state, boot=NEXT_BOOT)[0]
     assert not memory.load().orderly
-    assert "orderly" in memory.complaint
+    assert "last_boot" in memory.complaint
 
 
 def test_without_a_state_directory_no_end_is_known_to_be_orderly(runtime: Path) -> None:
