@@ -35,7 +35,7 @@ from hblink.daemon.health import Health
 from hblink.daemon.heartbeat import Heartbeat
 from hblink.daemon.history import History
 from hblink.daemon.journal import Journal, Kind, Priority
-from hblink.daemon.linksignal import SignalWatch
+from hblink.daemon.linksignal import LinkSignals
 from hblink.daemon.memory import MemoryFile, Rememberer
 from hblink.daemon.notice import Notices
 from hblink.daemon.operator import OperatorDesk
@@ -109,9 +109,8 @@ class Daemon:
             on_event=lambda event, _now: self.feed(event),
             on_rejected=self._on_rejected,
             on_complaint=self._on_link_complaint,
-            on_signal_hint=lambda index, now: self.signals.look(index, now),
+            on_signal=LinkSignals(self.context, lambda index: self.state.links[index].signal).take,
         )
-        self.signals = SignalWatch(self.context, self.heartbeat.channels, lambda index: self.state.links[index].signal)
         self._rememberer = Rememberer(self.context, memory)
         self.service = Service(self.context, peer_macs=self._peer_macs, say_macs=self.session.elements.set_service_macs)
         self.health = Health(self.context)
@@ -143,7 +142,6 @@ class Daemon:
         self.wirings: tuple[Wiring, ...] = (
             self.service,
             self.heartbeat,
-            self.signals,
             self.health,
             self.guard,
             self.fence,

@@ -27,7 +27,7 @@ _RESEND_FLOOR_NS = 1 * MS
 OnEvent = Callable[[Event, int], None]
 OnRejected = Callable[[str, Rejected, int], None]
 OnComplaint = Callable[[str, str, int], None]
-OnHint = Callable[[int, int], None]
+OnSignal = Callable[[int, bool | None, int], None]
 
 
 @dataclass(slots=True)
@@ -52,7 +52,8 @@ class Heartbeat:
 
     `say()` returns what this node says now, or None while it must be silent.
     `on_event` gets the core's events in order; they must have passed through `step` when it returns, since grants rest
-    on what is echoed afterwards. `on_signal_hint(index, now)` is called when a look at a link's signal may be worth it.
+    on what is echoed afterwards. `on_signal(index, present, now)` gets what is felt of a link's far end: with each of
+    its beats, so that two looks in a row fit into deadtime, and when the kernel hints at a change.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Heartbeat:
         on_event: OnEvent,
         on_rejected: OnRejected,
         on_complaint: OnComplaint,
-        on_signal_hint: OnHint,
+        on_signal: OnSignal,
     ) -> None:
         self._loop = loop
         self.session = session
@@ -74,7 +75,7 @@ class Heartbeat:
         self._on_event = on_event
         self._on_rejected = on_rejected
         self._on_complaint = on_complaint
-        self._on_signal_hint = on_signal_hint
+        self._on_signal = on_signal
         self._interval_ns = min(link.keepalive_ns for link in links)
         self._tick: Timer | None = None
         self.channels = [self._channel(index, config, me) for index, config in enumerate(links)]
@@ -121,12 +122,12 @@ class Heartbeat:
             serial = SerialLink(self._loop, config.endpoint[me], config.baud, on_serial_bytes, on_closed)
             return Channel(index, config, serial, Deframer())
 
-        def on_signal(now: int) -> None:
-            self._on_signal_hint(index, now)
+        def on_hint(now: int) -> None:
+            self._look(self.channels[index], now)
 
         local, peer = config.endpoint[me], config.endpoint[1 - me]
-        direct = on_signal if config.direct else None
-        udp = UdpLink(self._loop, local, peer, config.port, config.interface[me], on_bytes, on_closed, direct)
+        hint = on_hint if config.direct else None
+        udp = UdpLink(self._loop, local, peer, config.port, config.interface[me], on_bytes, on_closed, hint)
         return Channel(index, config, udp, None)
 
     def _open(self, channel: Channel) -> None:
@@ -157,7 +158,13 @@ class Heartbeat:
         self._tick = self._loop.call_at(now + self._interval_ns, self._on_tick)
         # Half a tick of grace, else a tick that is a microsecond early costs a slower link a whole one.
         horizon = now + self._interval_ns // 2
-        self._send([c for c in self.channels if c.link.is_open and c.due_at <= horizon], now, urgent=False)
+        due = [c for c in self.channels if c.link.is_open and c.due_at <= horizon]
+        for channel in due:
+            self._look(channel, now)
+        self._send(due, now, urgent=False)
+
+    def _look(self, channel: Channel, now: int) -> None:
+        self._on_signal(channel.index, channel.link.signal(), now)
 
     def _send(self, channels: Sequence[Channel], now: int, *, urgent: bool) -> None:
         advert = self._say(now)

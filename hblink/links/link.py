@@ -60,5 +60,5 @@ class Link(Protocol):
     def signal(self) -> bool | None:
         """Say whether the hardware at the far end is felt, a glitch aside; None if it cannot be told, or is closed.
 
-        To be asked at a steady pace: what is true of two looks in a row is no glitch.
+        To be asked at a steady pace, such as with each beat: what is true of two looks in a row is no glitch.
         """

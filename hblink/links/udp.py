@@ -162,7 +162,8 @@ class UdpLink:
         """Say whether a direct cable has carrier, which it has from the far end's hardware.
 
         None for every other network, where it comes from a switch, and while the own interface is missing or set down.
-        A far end that is switched off may keep it up for wake-on-LAN; one without power cannot.
+        The kernel lets a loss be seen at once, or a second later if another interface has just changed (link_watch.c).
+        A far end that is switched off may keep carrier up for wake-on-LAN; one without power cannot.
         """
         if self._on_signal is None or self._socket is None:
             return None
