@@ -232,11 +232,11 @@ class Walk:
 
     def _rarities(self) -> tuple[Event, ...]:
         link = self._random.choice((0, 1))
-        signal = (True, False, None)[self._now // MS % 3]
         return (
             PeerHalfOpen(link),
             LinkOpened(link),
             LinkClosed(link),
+            LinkSignalChanged(link, self._random.choice((True, False, None))),
             ServiceCarrierChanged(True),
             ServiceCarrierChanged(self._random.random() < 0.5),
             FenceReadinessChanged(True),
@@ -252,7 +252,7 @@ class Walk:
             OnlineRequested(4),
             MaintenanceRequested(5, self._random.random() < 0.3, self._random.choice((None, self._now + SECOND))),
             DrillRequested(6),
-            ShutdownRequested() if self._random.random() < 0.3 else LinkSignalChanged(link, signal),
+            ShutdownRequested() if self._random.random() < 0.3 else Woke(),
             # Answers to nothing that was asked.
             PowerRead(999, Power.OFF),
             PowerCommanded(999, accepted=True),

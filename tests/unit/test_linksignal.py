@@ -82,7 +82,6 @@ class Bench:
             0,
             session,
             say=lambda now: advertise(self.core.state, now),
-            diag=lambda: 0,
             on_event=lambda event, _now: self.feed(event),
             on_rejected=lambda _link, _rejected, _now: None,
             on_complaint=lambda _link, _reason, _now: None,
