@@ -62,8 +62,11 @@ class Drill:
         return [effect for effect in self.node.all if isinstance(effect, (PowerOff, ReadPower, PowerOn))]
 
     def _is_over(self) -> bool:
+        """What is left may be one more `on`, for an `off` that may still come late."""
         state = self.node.state
-        return state.drill is None and state.power_on_op is None and state.power_on_at is None
+        return (
+            state.drill is None and state.power_on_op is None and state.power_on_at in (None, state.outstanding_until)
+        )
 
     def _turn(self) -> None:
         drilled = self.node.state.drill
