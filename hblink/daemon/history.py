@@ -70,6 +70,11 @@ class History:
         self._followers: list[_Follower] = []
         self._serving = False
 
+    @property
+    def followers(self) -> int:
+        """How many wait for what happens next; one that is just asking is not among them."""
+        return len(self._followers)
+
     def note(self, priority: Priority, text: str, now: int, kind: Kind, fields: dict[str, object]) -> None:
         """Take one line of the log; values of `fields` that JSON has no word for are kept as text."""
         plain: dict[str, object] = {

@@ -59,6 +59,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "operator": f"hblink fence confirm {peer_name}" if blocked else None,
         "confirm_hint": confirm_hint(state, peer_name) if blocked else None,
         "memory": "; ".join(filter(None, (daemon.memory.complaint, *daemon.memory.writer.errors))) or None,
+        "followers": daemon.history.followers,
         "stalls": daemon.account.stalls,
         "timeliness": daemon.timeliness,
         "lateness_ms": {

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import Any
 
-from tests.netns.situation import Since, settle
+from tests.netns.situation import Since, settle, status
 from tests.rig.node import HBLINK, Node
 from tests.rig.pair import Pair
 from tests.rig.process import end
@@ -95,6 +95,7 @@ def test_a_follower_stays_when_the_daemon_is_restarted(shared: Pair) -> None:
     try:
         assert follower.stdout is not None
         follower.stdout.readline()
+        pair.wait(lambda: status(pair.beta)["followers"] == 1, 10, "the follower to wait for news")
         pair.beta.kill_daemon(signal.SIGTERM)
         assert pair.beta.wait_daemon() == 0
         pair.beta.start_daemon()
