@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from hblink.loop import Loop
+from tests.adapter.loopback_bmc import Bmc, loopback_bmc
+from tests.adapter.stage import run_until
 from tests.rig.namespace import Lab, lab
 
 
@@ -14,3 +17,25 @@ def rig() -> Iterator[Lab]:
     """Makes namespaces that are gone after the test."""
     with lab() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bmc]:
+    """A real ipmi_sim on loopback, for the tests of one module."""
+    with loopback_bmc(tmp_path_factory.mktemp("bmc")) as bmc:
+        yield bmc
+
+
+@pytest.fixture
+def bmc(simulator: Bmc) -> Bmc:
+    """The module's BMC as it was in the beginning."""
+    simulator.reset()
+    return simulator
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """A loop all of whose children are reaped in the end."""
+    loop = Loop()
+    yield loop
+    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")

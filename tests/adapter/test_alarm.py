@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ from hblink.loop import Loop
 from tests.adapter.stage import run_until
 
 SECOND = 1_000_000_000
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
 
 
 def test_each_alarm_comes_as_one_json_line_in_order(loop: Loop, tmp_path: Path) -> None:

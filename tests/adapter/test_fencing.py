@@ -18,35 +18,16 @@ from hblink.fencing.ipmi import PASSWORD_LIMIT, IpmiDevice, judge
 from hblink.fencing.password import PasswordError, read_password
 from hblink.loop import Loop
 from hblink.process import Finished
-from tests.adapter.loopback_bmc import CHASSIS, PASSWORD, Bmc, Settings, ipmitools, loopback_bmc, silent_port
+from tests.adapter.loopback_bmc import CHASSIS, PASSWORD, Bmc, Settings, ipmitools, silent_port
 from tests.adapter.stage import run_until
 
 SECOND = 1_000_000_000
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bmc]:
-    with loopback_bmc(tmp_path_factory.mktemp("bmc")) as bmc:
-        yield bmc
-
-
-@pytest.fixture
-def bmc(simulator: Bmc) -> Bmc:
-    simulator.reset()
-    return simulator
 
 
 @pytest.fixture
 def silent(bmc: Bmc) -> Iterator[Settings]:
     with silent_port(bmc.settings) as settings:
         yield settings
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
 
 
 def reading(loop: Loop, settings: Settings) -> Reading:

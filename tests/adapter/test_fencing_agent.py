@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,8 @@ from hblink.loop import Loop
 from hblink.process import Finished
 from tests.adapter.agent import Agent, dummy
 from tests.adapter.ladder import Ladder, Rung
-from tests.adapter.loopback_bmc import PASSWORD, Bmc, ipmitools, loopback_bmc, silent_port
+from tests.adapter.loopback_bmc import PASSWORD, Bmc, ipmitools, silent_port
 from tests.adapter.stage import run_until
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bmc]:
-    with loopback_bmc(tmp_path_factory.mktemp("bmc")) as bmc:
-        yield bmc
-
-
-@pytest.fixture
-def bmc(simulator: Bmc) -> Bmc:
-    simulator.reset()
-    return simulator
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
 
 
 def ipmilan(bmc: Bmc, **more: str) -> Agent:

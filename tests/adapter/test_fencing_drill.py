@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from hblink.fencing.ipmi import IpmiDevice
 from hblink.loop import Loop
 from tests.adapter.agent import Agent, dummy
 from tests.adapter.ladder import Choice, Hole, Ladder, Rung
-from tests.adapter.loopback_bmc import Bmc, Settings, loopback_bmc, silent_port
+from tests.adapter.loopback_bmc import Bmc, Settings, silent_port
 from tests.adapter.stage import run_until
 from tests.rig.outlet import Outlet, write_agent
 from tests.rig.standin import standin
@@ -88,25 +87,6 @@ class Drill:
                     self.fence.on(effect.op_id, effect.level)
                 case ReadPower():
                     self.fence.read(effect.op_id, effect.level)
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bmc]:
-    with loopback_bmc(tmp_path_factory.mktemp("bmc")) as bmc:
-        yield bmc
-
-
-@pytest.fixture
-def bmc(simulator: Bmc) -> Bmc:
-    simulator.reset()
-    return simulator
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
 
 
 @pytest.fixture

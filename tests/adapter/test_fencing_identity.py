@@ -26,13 +26,6 @@ from tests.rig.standin import StandIn, standin
 SLOW_S = 0.25  # each part of the inventory; all of it takes eight
 
 
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
-
-
 def poll(ladder: Ladder, fence: Fence, timeout_s: float = 20) -> None:
     """Look at the levels once."""
     count = len(ladder.records)

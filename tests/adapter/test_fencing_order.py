@@ -14,7 +14,7 @@ from hblink.fencing.ipmi import IpmiDevice
 from hblink.fencing.record import Readiness, Step
 from hblink.loop import Loop
 from tests.adapter.ladder import LONG_NS, Choice, Hole, Ladder, Rung
-from tests.adapter.loopback_bmc import Bmc, loopback_bmc, silent_port
+from tests.adapter.loopback_bmc import Bmc, silent_port
 from tests.adapter.stage import run_until
 
 SECOND = 1_000_000_000
@@ -32,18 +32,6 @@ class Stage(Ladder):
         """Wait until an ipmitool hangs at the silent port, and let the next request go to the BMC."""
         self.hole.await_hanging()
         self.device.absent = False
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bmc]:
-    with loopback_bmc(tmp_path_factory.mktemp("bmc")) as bmc:
-        yield bmc
-
-
-@pytest.fixture
-def bmc(simulator: Bmc) -> Bmc:
-    simulator.reset()
-    return simulator
 
 
 @pytest.fixture

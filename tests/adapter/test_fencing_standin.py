@@ -32,13 +32,6 @@ def bmc() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
-
-
-@pytest.fixture
 def settings(bmc: StandIn, tmp_path: Path) -> Settings:
     return Settings(bmc.port, bmc.password_file(tmp_path), cipher_suite=17)
 
