@@ -12,11 +12,14 @@ from tests.rig.scrape import Scrape
 # What a pair in which all is well has no value for: the other families of the whole text are all told.
 NOTHING_TO_TELL = {
     "hblink_alarm",
+    "hblink_fence_level_proof_age_seconds",
     "hblink_fence_level_warning",
     "hblink_fence_proof_age_seconds",
     "hblink_fence_proof_duration_seconds",
     "hblink_health_ratio",
+    "hblink_lease_promise_seconds",
     "hblink_link_frames_rejected_total",
+    "hblink_link_signal",
     "hblink_maintenance_left_seconds",
     "hblink_target_answers",
     "hblink_watchdog_timeout_seconds",
@@ -70,6 +73,7 @@ def test_a_fence_leaves_its_proof_and_a_daemon_that_died_is_told(shared: Pair) -
     age = got.value("hblink_fence_proof_age_seconds", kind="takeover")
     assert age is not None
     assert 0 <= age <= proof["age_s"]
+    assert set(got.labelled("hblink_fence_level_proof_age_seconds").values()) == {age}
     pair.beta.kill_daemon()
     pair.beta.wait_daemon()
     assert pair.beta.hblink("metrics", "--textfile", str(file)).returncode == 1
