@@ -13,7 +13,7 @@ from hblink.core.drill import drill_commanded, drill_read
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
 from hblink.core.evidence import power_loss_at, refute_power_loss
 from hblink.core.liveness import is_silent
-from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, veto
+from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, may_switch_on, veto
 from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
 from hblink.core.value import OWNING, Grant, Power, Reason, StartAlone
 
@@ -78,7 +78,7 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
 def _next_power_on(turn: Turn, accepted: bool) -> int | None:
     """When to send `on` once more: soon if it was not accepted; after what may still switch the peer off if it was."""
     state = turn.state
-    if state.attempt is not None or in_maintenance(state) or state.grant is Grant.OPERATOR:
+    if state.attempt is not None or not may_switch_on(state):
         return None
     return state.outstanding_until if accepted else turn.now + turn.settings.power_on_retry_ns
 
@@ -101,6 +101,8 @@ def void_readings(turn: Turn) -> None:
     state = turn.state
     if state.attempt is not None:
         turn.set(attempt=replace(state.attempt, offs=0))
+    if state.drill is not None and not state.drill.is_off:
+        turn.set(drill=replace(state.drill, offs=0))
     turn.set(confirmed_until=None)
 
 

@@ -2,7 +2,7 @@
 
 The promise rides in the frames of a node whose hardware watchdog is armed: so long after the last frame that was heard
 of it, its service has ended. It is the sum of what may come one after the other: the waiter's last word counted here
-for `deadtime` more, the lease, a stop that takes its whole bound, and the watchdog, which is petted no more from then
+for `deadtime` more, the lease, a stop that takes its whole bound, and twice the watchdog, petted no more from then
 on: not in a stop that has outlived the lease (`pet_end`), and by no new daemon before its clean start.
 
 Only the node *without* the token may claim on it. Its holder waits for a grant of S2 like every other node: were both
@@ -21,8 +21,11 @@ from hblink.core.value import OWNING, PEER_IS_OFF, Role, Settings
 
 
 def promise_of(settings: Settings, watchdog_ns: int) -> int:
-    """What a node may promise whose watchdog runs out after `watchdog_ns`; in nanoseconds."""
-    return settings.deadtime_ns + settings.lease_ns + settings.stop_bound_ns + watchdog_ns
+    """What a node may promise whose watchdog runs out after `watchdog_ns`; in nanoseconds.
+
+    The watchdog counts twice: a pet may be decided on before a pause and given after it, if the pause was survived.
+    """
+    return settings.deadtime_ns + settings.lease_ns + settings.stop_bound_ns + 2 * watchdog_ns
 
 
 def is_exempt(state: State) -> bool:

@@ -41,7 +41,11 @@ def take_half_open(turn: Turn) -> None:
 def take_beat(turn: Turn, beat: PeerBeat) -> None:
     """Take a fresh frame: the peer lives; if it is the newest, what it says is applied."""
     now = turn.now
+    overtaken = not beat.newest and not beat.adopted and is_fresh(turn.settings, turn.state, now)
+    spent = turn.state.peer_spent and overtaken  # by the word that said so, of the same session
     _authentic(turn)
+    if spent:
+        turn.set(peer_spent=True)
     anew = beat.adopted or not is_fresh(turn.settings, turn.state, now)
     links = list(turn.state.links)
     links[beat.link] = replace(links[beat.link], heard_at=now)

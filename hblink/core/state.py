@@ -12,6 +12,7 @@ from enum import Enum, unique
 from hblink.core.value import (
     EPOCH_NONE,
     HEALTH_UNKNOWN,
+    OWNING,
     Advert,
     Alarm,
     Grant,
@@ -158,6 +159,7 @@ class State:
     holder: Holder = Holder.NONE
     holder_until: int | None = None  # a sighting of a foreign holder counts until then
     guard_armed: bool = False
+    guard_ns: int | None = None  # ... and after what time; None if that cannot be relied on
     promise_ns: int | None = None  # S2e: what this node has promised in this life; it stands whatever the guard does
     peer_spent: bool = False  # S2e: until it is heard again the peer cannot claim by (e)
     leased_at: int | None = None  # S2e: when a frame ended what had let this node serve without a lease
@@ -199,6 +201,12 @@ def holds_token(settings: Settings, epoch: int) -> bool:
 def in_maintenance(state: State) -> bool:
     """Whether either node has said that the pair is in maintenance (S18)."""
     return state.maintenance or state.peer.maintenance
+
+
+def may_switch_on(state: State) -> bool:
+    """Whether `on` may be sent to the peer: nobody has said that it is in work, or sworn that it is off (S16, S18)."""
+    sworn = state.grant is Grant.OPERATOR or (state.role in OWNING and state.claimed_by is Grant.OPERATOR)
+    return not (in_maintenance(state) or sworn)
 
 
 def can_fence(settings: Settings, state: State) -> bool:

@@ -48,7 +48,7 @@ from hblink.core.liveness import alarms_of, is_fresh, peer_is_ready
 from hblink.core.peer import take_beat, take_half_open
 from hblink.core.policy import act, finish_release, finish_start
 from hblink.core.request import end_maintenance, finish_request, shut_down, take_request
-from hblink.core.state import LinkView, State, in_maintenance, memory_of
+from hblink.core.state import LinkView, State, in_maintenance, may_switch_on, memory_of
 from hblink.core.turn import Turn, become_halted, become_standby, become_yielding, drop_check
 from hblink.core.value import (
     FENCE_CAP_PERIOD_NS,
@@ -77,6 +77,7 @@ def step(settings: Settings, state: State, event: Event, now: int) -> tuple[Stat
     turn = Turn(settings, state, now)
     _take(turn, event)
     _expire(turn)
+    _make_promise(turn)
     finish_request(turn)  # what it lifts is acted on in this step
     for _ in range(_SETTLE_LIMIT):
         if not act(turn):
@@ -121,7 +122,7 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             seen = event.holder is not Holder.NONE
             turn.set(holder=event.holder, holder_until=turn.now + turn.settings.holder_ttl_ns if seen else None)
         case GuardChanged():
-            _change_guard(turn, event)
+            turn.set(guard_armed=event.armed, guard_ns=event.timeout_ns if event.armed else None)
         case FenceReadinessChanged():
             turn.set(fence_ready=event.ready)
             if event.ready:
@@ -154,14 +155,16 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901 - one arm for each ki
             assert_never(event)
 
 
-def _change_guard(turn: Turn, event: GuardChanged) -> None:
-    """An armed watchdog lets a node in lease mode promise (S2e); what it has promised once it keeps."""
+def _make_promise(turn: Turn) -> None:
+    """An armed watchdog lets a node in lease mode promise (S2e); what it has promised once it keeps.
+
+    One that serves already and does not hear its peer promises nothing to it: that would only end the service.
+    """
     settings, state = turn.settings, turn.state
-    turn.set(guard_armed=event.armed)
-    if settings.lease_mode and event.armed and event.timeout_ns is not None:
-        if state.promise_ns is None and state.role in OWNING and not is_fresh(settings, state, turn.now):
-            turn.set(peer_spent=True)  # to whom nothing was promised until now, and who hears nothing fresh
-        turn.set(promise_ns=promise_of(settings, event.timeout_ns))
+    if not settings.lease_mode or state.promise_ns is not None or state.guard_ns is None:
+        return
+    if state.role not in OWNING or is_fresh(settings, state, turn.now):
+        turn.set(promise_ns=promise_of(settings, state.guard_ns))
 
 
 def _start(turn: Turn, memory: Memory) -> None:
@@ -262,8 +265,7 @@ def _expire(turn: Turn) -> None:
         turn.set(fences=tuple(at for at in state.fences if now < at + FENCE_CAP_PERIOD_NS))
     if state.outstanding_until is not None and now >= state.outstanding_until:
         turn.set(outstanding_until=None)
-        serving = state.role in OWNING and state.claimed_by is not Grant.OPERATOR
-        if serving and not is_fresh(turn.settings, state, now):
+        if state.role in OWNING and may_switch_on(state) and not is_fresh(turn.settings, state, now):
             turn.set(power_on_at=now)  # an `off` may have come after the `on`; never where a person swore it is off
     if state.start_hold_until is not None and now >= state.start_hold_until:
         turn.set(start_hold_until=None)

@@ -12,7 +12,7 @@ from typing import Any
 from hblink.core.effect import Activate, Answer, Effect, LeaseService, PowerOff, Release
 from hblink.core.invariant import check_invariants
 from hblink.core.lease import lease_end
-from hblink.core.state import Attempt, PeerView, State, holds_token, in_maintenance
+from hblink.core.state import Attempt, PeerView, State, holds_token, may_switch_on
 from hblink.core.value import PEER_IS_OFF, Grant, Reason, Role, Settings, next_epoch
 
 
@@ -66,7 +66,7 @@ def leave_attempt(turn: Turn) -> None:
     attempt = turn.state.attempt
     if attempt is not None and attempt.commanded:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
-        if attempt.accepted and not attempt.was_off and not in_maintenance(turn.state):
+        if attempt.accepted and not attempt.was_off and may_switch_on(turn.state):
             turn.set(power_on_at=turn.now)
     turn.set(attempt=None)
 

@@ -191,7 +191,8 @@ def test_kill_ends_it_at_once_and_is_reported_once(stage: Stage) -> None:
     assert len(stage.ended) == 1
 
 
-def test_an_interrupted_child_may_take_leave(stage: Stage) -> None:
+def test_an_interrupted_child_may_take_leave(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hblink.process.INTERRUPT_GRACE_NS", LONG_NS)  # however slow this machine is
     script = "trap 'echo leave; exit 255' INT; echo ready >&2; while :; do sleep 0.01; done"
     process = run(stage.loop, ("sh", "-c", script), deadline_ns=LONG_NS, on_exit=stage.on_exit)
     stage.drive(lambda: process._outputs[1].data)

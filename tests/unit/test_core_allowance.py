@@ -27,11 +27,11 @@ from hblink.core.event import (
 from hblink.core.lease import pet_end
 from hblink.core.state import advertise
 from hblink.core.value import MS, SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings, StartAlone
-from tests.unit.one import ALPHA, BETA, STANDBY, Node, count, only, standby_beta
+from tests.unit.one import ALPHA, BETA, STANDBY, Node, count, only, read_off, standby_beta
 
 WATCHDOG = 2 * SECOND
-# The peer's: deadtime, lease, stop and watchdog, one after the other.
-PROMISE = ALPHA.deadtime_ns + ALPHA.lease_ns + ALPHA.stop_bound_ns + WATCHDOG
+# The peer's: deadtime, lease, stop and twice the watchdog, one after the other.
+PROMISE = ALPHA.deadtime_ns + ALPHA.lease_ns + ALPHA.stop_bound_ns + 2 * WATCHDOG
 WAIT = PROMISE + BETA.lease_margin_ns
 PROMISING = Advert(Role.ACTIVE, 2, watchdog_armed=True, promise_ns=PROMISE)
 
@@ -417,10 +417,24 @@ def test_a_planned_end_of_the_standby_does_not_end_the_lease() -> None:
     assert node.state.reason is Reason.LEASE_ENDED
 
 
+def test_the_last_word_of_a_peer_that_ends_comes_on_two_links() -> None:
+    node = leased_alpha(has_fence=False).hear(Advert(Role.STANDBY, 2, ending=True), link=0)
+    node.wait(MS).hear(None, link=1, newest=False).wait(300 * SECOND)
+    assert node.state.role is Role.ACTIVE, "what was overtaken says nothing newer"
+    node.tell(PeerHalfOpen(0)).wait(ALPHA.lease_ns)
+    assert node.state.reason is Reason.LEASE_ENDED, "another session may have spoken"
+
+
 def test_a_watchdog_that_is_armed_late_promises_nothing_to_a_peer_that_hears_nothing() -> None:
     node = Node(replace(ALPHA, lease_mode=True, has_fence=False)).wait(100 * MS).hear(STANDBY)
     node.tell(Activated(only(node, Activate).op_id)).wait(60 * SECOND)
-    node.tell(GuardChanged(True, WATCHDOG)).wait(300 * SECOND)
+    node.tell(GuardChanged(True, WATCHDOG))
+    for _ in range(5):
+        node.tell(PeerHalfOpen(0)).wait(100 * MS)  # what this node echoes may be fresh to the peer all the same
+        said = advertise(node.state, node.now)
+        assert said is not None
+        assert said.promise_ns is None
+    node.wait(300 * SECOND)
     assert node.state.role is Role.ACTIVE
     node.hear(Advert(Role.STANDBY, 2)).wait(ALPHA.lease_ns)
     assert node.state.reason is Reason.LEASE_ENDED
@@ -479,6 +493,17 @@ def test_no_machine_is_switched_on_of_which_a_person_says_that_it_is_off_or_in_w
 
     plain = left().wait(BETA.power_on_retry_ns)
     assert count(plain, PowerOn) == 2
+    doubtful = standby_beta().wait(BETA.deadtime_ns)  # an `off` that was not accepted, and one that was
+    doubtful.tell(PowerCommanded(only(doubtful, PowerOff).op_id, accepted=False)).wait(BETA.off_retry_ns)
+    doubtful.tell(PowerCommanded(only(doubtful, PowerOff).op_id, accepted=True)).wait(MS)
+    read_off(doubtful).wait(BETA.off_interval_ns)
+    read_off(doubtful)
+    assert doubtful.state.claimed_by is Grant.FENCED
+    assert doubtful.state.power_on_op is not None
+    on = doubtful.state.power_on_op
+    doubtful.tell(Activated(only(doubtful, Activate).op_id)).tell(PowerCommanded(on, accepted=True))
+    doubtful.tell(MaintenanceRequested(1, True))
+    assert count(doubtful.wait(2 * BETA.fence_latency_ns), PowerOn) == 1
     maintained = left().tell(MaintenanceRequested(1, True)).wait(BETA.power_on_retry_ns)
     assert count(maintained, PowerOn) == 1
     sworn = left().tell(ConfirmRequested(1))

@@ -39,7 +39,7 @@ PAST: dict[str, tuple[str, ...]] = {
 AGELESS: dict[str, tuple[str, ...]] = {
     "State": (
         "epoch", "cleared_at", "maintenance_at", "service_op", "power_on_op", "next_op", "remembered", "health",
-        "fences", "proof_boot", "promise_ns",
+        "fences", "proof_boot", "promise_ns", "guard_ns",
     ),
     "PeerView": ("echo_sent_at", "half_open_at", "hears", "boot", "promise_ns"),
     "Attempt": ("op_id", "offs"),
