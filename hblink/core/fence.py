@@ -101,8 +101,8 @@ def void_readings(turn: Turn) -> None:
     state = turn.state
     if state.attempt is not None:
         turn.set(attempt=replace(state.attempt, offs=0))
-    if state.drill is not None and not state.drill.is_off:
-        turn.set(drill=replace(state.drill, offs=0))
+    if state.drill is not None and state.drill.offs:
+        turn.set(drill=replace(state.drill, spoken=True))
     turn.set(confirmed_until=None)
 
 

@@ -117,6 +117,7 @@ class Drill:
     offs: int = 0
     act_at: int | None = None
     is_off: bool = False  # OFF was read twice: what is left is to switch it on
+    spoken: bool = False  # a frame of the peer came after the first OFF
     level: int | None = None  # the one that is to be proven, which is asked for all of it; None: whichever answers
 
 

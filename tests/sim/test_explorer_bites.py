@@ -574,7 +574,7 @@ MUTANTS = (
         edited(
             "the_watchdog_is_left_out_of_the_promise",
             "hblink.core.lease",
-            " + settings.stop_bound_ns + watchdog_ns",
+            " + settings.stop_bound_ns + 2 * watchdog_ns",
             "",
         ),
         LEASE,
