@@ -12,6 +12,7 @@ from hblink.core.effect import Activate, PowerOff, PowerOn, ReadPower, Release
 from hblink.core.event import (
     Activated,
     ConfirmRequested,
+    DrillRequested,
     FenceReadinessChanged,
     GuardChanged,
     LinkClosed,
@@ -27,7 +28,7 @@ from hblink.core.event import (
 from hblink.core.lease import pet_end
 from hblink.core.state import advertise
 from hblink.core.value import MS, SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings, StartAlone
-from tests.unit.one import ALPHA, BETA, STANDBY, Node, count, only, read_off, standby_beta
+from tests.unit.one import ALPHA, BETA, STANDBY, Node, count, only, read_off, serve, standby_beta
 
 WATCHDOG = 2 * SECOND
 # The peer's: deadtime, lease, stop and twice the watchdog, one after the other.
@@ -519,3 +520,22 @@ def test_an_on_is_sent_once_more_when_a_slow_off_must_have_come() -> None:
     assert node.state.power_on_op is not None
     node.tell(PowerCommanded(node.state.power_on_op, accepted=True)).wait(BETA.fence_latency_ns)
     assert count(node, PowerOn) == 2
+
+
+@pytest.mark.parametrize("spoken", [False, True])
+def test_a_drill_does_not_end_the_lease_if_the_peer_was_silent_between_its_readings(spoken: bool) -> None:
+    node = serve(leased_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF)).wait(ALPHA.off_interval_ns // 2)
+    if spoken:
+        node.tell(PeerHalfOpen(0))
+    node.wait(ALPHA.off_interval_ns // 2)
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF))
+    node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True))
+    assert node.state.drill is None
+    assert node.state.peer_spent is not spoken
+    node.wait(ALPHA.deadtime_ns)
+    if node.state.check is not None:
+        answer(node, Power.ON)  # the standby boots, and has heard nobody
+    node.wait(ALPHA.lease_ns)
+    assert (node.state.reason is Reason.LEASE_ENDED) is spoken
