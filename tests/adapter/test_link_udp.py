@@ -141,7 +141,7 @@ def test_datagrams_from_beyond_a_router_are_dropped(cable: Cable) -> None:
 def test_datagrams_of_others_are_dropped(cable: Cable) -> None:
     cable.open()
     other = {"10.9.0.2": "10.9.0.77", "fd00:9::2": "fd00:9::77", "fe80::b": "fe80::77"}[cable.beta.address]
-    cable.beta.namespace.ip(f"address add {other}/{24 if '.' in other else 64} dev hb")
+    cable.beta.namespace.ip(f"address add {other}/" + ("24 dev hb" if "." in other else "64 dev hb nodad"))
     with stranger(cable.beta.namespace, other, hop_limit=255) as sock:
         shout(sock, cable.beta.namespace, b"foreign", cable.alpha.address)
         run_until(cable.loop, lambda: cable.alpha.link.counters.dropped["foreign source"] == 1, "the drop")

@@ -14,8 +14,9 @@ need unshare util-linux
 # Debian 12 has all agents in one package; later ones have a package for each.
 need fence_ipmilan "$(apt-cache pkgnames fence-agents-ipmilan 2>/dev/null | grep -x fence-agents-ipmilan || echo fence-agents)"
 need fence_dummy "$(apt-cache pkgnames fence-agents-dummy 2>/dev/null | grep -x fence-agents-dummy || echo fence-agents)"
-if [ "${1:-}" = test ]; then # what the rig compiles: modem lines for a pty
+if [ "${1:-}" = test ]; then # also what compiles the rig's modem lines, and what looks at the wire
     need cc "gcc libc6-dev"
+    need tcpdump tcpdump
 fi
 if [ "${1:-}" = vm ]; then # also what builds the image and runs the guests
     need qemu-system-x86_64 qemu-system-x86
