@@ -17,6 +17,8 @@ need fence_dummy "$(apt-cache pkgnames fence-agents-dummy 2>/dev/null | grep -x 
 if [ "${1:-}" = test ]; then # also what compiles the rig's modem lines, and what looks at the wire
     need cc "gcc libc6-dev"
     need tcpdump tcpdump
+    need ping iputils-ping
+    need sysctl procps
 fi
 if [ "${1:-}" = vm ]; then # also what builds the image and runs the guests
     need qemu-system-x86_64 qemu-system-x86
