@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,17 @@ from hblink.loop import Loop
 from tests.adapter.loopback_bmc import Bmc, loopback_bmc
 from tests.adapter.stage import run_until
 from tests.rig.namespace import Lab, lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Handle SIGINT as the daemon does, so that children do not inherit that it is ignored.
+
+    A shell gives that to what it starts in the background, and what is ignored at its start a shell cannot trap.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
