@@ -5,6 +5,7 @@ They share reboots: a step that ends with a fenced node waits for its return, an
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -252,7 +253,7 @@ def failing_stop(stage: Stage) -> None:
 def lease_mode(stage: Stage) -> None:
     """Lease mode on real watchdogs: links and BMCs are gone; the active stops by itself, then the standby serves."""
     pair = stage.pair
-    _switch_lease_mode(stage, "echo 'lease_mode = true' >>/etc/hblink/hblink.toml")
+    _reconfigure(stage, "echo 'lease_mode = true' >>/etc/hblink/hblink.toml")
     active, standby = (first := stage.settle()), other(first)
     stage.wait(lambda: _promises(stage, active) and _promises(stage, standby), 60, "both nodes to know both promises")
     for node in NODES:
@@ -271,7 +272,29 @@ def lease_mode(stage: Stage) -> None:
         pair.bmcs[node].start()
     stage.settle(standby)
     stage.audit([active, standby])
-    _switch_lease_mode(stage, "sed -i /lease_mode/d /etc/hblink/hblink.toml")
+    _reconfigure(stage, "sed -i /lease_mode/d /etc/hblink/hblink.toml")
+    stage.settle()
+
+
+def orderly_end(stage: Stage) -> None:
+    """A standby that may start by a fence is rebooted in order, beside its active peer: it knows that afterwards."""
+    node = other(stage.settle())
+    policy = f"""1i start_alone = "fence"\\nstart_alone_node = "{node}\""""
+    _reconfigure(stage, f"sed -i '{policy}' /etc/hblink/hblink.toml")
+    guest = stage.pair.guests[node]
+    if stage.settle() == node:
+        assert guest.run("hblink switchover", 60).status == 0
+    active = stage.settle(other(node))
+    stage.begin()
+    resets = guest.events().count("RESET")
+    guest.fire("systemctl reboot")
+    stage.wait(lambda: guest.events().count("RESET") > resets, 120, f"{node} to reboot")
+    stage.wait_boot(node)
+    stage.settle(active, BOOT_S)
+    remembered = guest.run("cat /run/hblink/memory.json").output
+    assert json.loads(remembered)["orderly"] is True, remembered
+    stage.audit([active])
+    _reconfigure(stage, "sed -i /start_alone/d /etc/hblink/hblink.toml")
     stage.settle()
 
 
@@ -280,8 +303,8 @@ def _promises(stage: Stage, node: str) -> bool:
     return bool(guard.get("promise_ms") and guard.get("peer_promise_ms"))
 
 
-def _switch_lease_mode(stage: Stage, command: str) -> None:
-    """Change the configuration of both nodes; [guard] is read at the start of a daemon only."""
+def _reconfigure(stage: Stage, command: str) -> None:
+    """Change the configuration of both nodes by `command`, and start both daemons anew, one after the other."""
     for node in (other(first := stage.settle()), first):
         changed = stage.pair.guests[node].run(f"{command} && hblink check && systemctl restart hblink", 120)
         assert changed.status == 0, changed.output
@@ -330,6 +353,7 @@ STEPS: list[Callable[[Stage], None]] = [
     hung_kernel,
     failing_stop,
     lease_mode,
+    orderly_end,
 ]
 # The steps whose gap is the time of a takeover, as the table calls them.
 TAKEOVERS = {
