@@ -47,7 +47,10 @@ def _read_start_alone(top: Table, by_name: dict[str, int]) -> tuple[StartAlone, 
             top.text("start_alone_node")
             top.findings.problem("start_alone_node", 'has a meaning only with start_alone = "fence"', "leave it out")
         return policy, policy
-    node = top.choice("start_alone_node", by_name) if by_name else len(top.text("start_alone_node", "-")) and 0
+    if not by_name:  # the nodes are a problem already
+        top.text("start_alone_node", "-")
+        return StartAlone.BMC_OFF, StartAlone.BMC_OFF
+    node = top.choice("start_alone_node", by_name)
     first, second = (policy if node == index else StartAlone.BMC_OFF for index in (0, 1))
     return first, second
 

@@ -12,7 +12,6 @@ from enum import Enum, unique
 from hblink.core.value import (
     EPOCH_NONE,
     HEALTH_UNKNOWN,
-    OWNING,
     Advert,
     Alarm,
     Grant,
@@ -205,9 +204,11 @@ def in_maintenance(state: State) -> bool:
 
 
 def may_switch_on(state: State) -> bool:
-    """Whether `on` may be sent to the peer: nobody has said that it is in work, or sworn that it is off (S16, S18)."""
-    sworn = state.grant is Grant.OPERATOR or (state.role in OWNING and state.claimed_by is Grant.OPERATOR)
-    return not (in_maintenance(state) or sworn)
+    """Whether `on` may be sent to the peer: nobody has said that it is in work, or sworn that it is off (S16, S18).
+
+    A word that was sworn stands as long as the grant that rests on it: until the peer is heard.
+    """
+    return not in_maintenance(state) and state.grant is not Grant.OPERATOR
 
 
 def can_fence(settings: Settings, state: State) -> bool:

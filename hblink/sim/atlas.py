@@ -115,18 +115,19 @@ class Walk:
         """A daemon starts, on one of the two nodes, with some configuration and some memory."""
         pick = self._random.choice
         self._now = now
+        guarantee = pick((Guarantee.AT_MOST_ONE, Guarantee.AT_LEAST_ONE))
         self._settings = Settings(
             me=pick((0, 1)),
             preferred=0,
             has_fence=self._random.random() < 0.8,
-            guarantee=pick((Guarantee.AT_MOST_ONE, Guarantee.AT_LEAST_ONE)),
+            guarantee=guarantee,
             start_alone=pick((*StartAlone, StartAlone.BMC_OFF)),
             auto_failback=self._random.random() < 0.3,
             failback_hold_ns=5 * SECOND,
             fence_cap=pick((0, 0, 2)),
             self_reset_ns=pick((None, 3 * SECOND)),
-            lease_mode=self._random.random() < 0.3,
-            power_loss_evidence=self._random.random() < 0.3,
+            # What `check` accepts together.
+            lease_mode=guarantee is Guarantee.AT_MOST_ONE and self._random.random() < 0.3,
         )
         heard = self._random.random() < 0.5
         memory = Memory(

@@ -539,3 +539,17 @@ def test_a_drill_does_not_end_the_lease_if_the_peer_was_silent_between_its_readi
         answer(node, Power.ON)  # the standby boots, and has heard nobody
     node.wait(ALPHA.lease_ns)
     assert (node.state.reason is Reason.LEASE_ENDED) is spoken
+
+
+def test_a_standby_that_came_back_after_an_oath_is_switched_on_again_when_a_drill_fails() -> None:
+    node = standby_beta().wait(BETA.deadtime_ns)
+    node = fail_the_fence(node).tell(ConfirmRequested(1))
+    answer(node, Power.UNKNOWN)
+    assert node.state.claimed_by is Grant.OPERATOR
+    node.tell(Activated(only(node, Activate).op_id)).wait(2 * BETA.fence_latency_ns)
+    assert count(node, PowerOn) == 0, "not while the word stands"
+    serve(node.tell(FenceReadinessChanged(True)), 3 * SECOND, Advert(Role.STANDBY, node.state.epoch))
+    node.tell(DrillRequested(2)).tell(PowerCommanded(only(node, PowerOff).op_id, accepted=False))
+    assert node.state.power_on_op is not None
+    node.tell(PowerCommanded(node.state.power_on_op, accepted=False)).wait(BETA.power_on_retry_ns)
+    assert count(node, PowerOn) == 2, "the peer was heard since: the word is over"
