@@ -40,6 +40,7 @@ NOTHING_S = 6.0  # how long is looked at what should change nothing
 SETTLE_S = 90.0
 CALM_NS = 1500 * NS_PER_MS  # how long the same single owner must have answered before a fault
 COST_S = 10.0
+EXPLAIN_MS = 1000.0  # a run that is so much longer than another of its cell is shown with the logs of its pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,11 @@ def _take_turn(
             tally.failures.append(f"{words}: {str(failure).splitlines()[0]}")
             progress.step(f"{words}: FAILED\n{failure}\n{pair.report()}")
             continue
+        earlier = tally.cell(contestant.name, row.name)
+        slow = seen.outage_ms > min((one.outage_ms for one in earlier), default=seen.outage_ms) + EXPLAIN_MS
         tally.add(contestant.name, row.name, seen)
         progress.step(f"{words}: {_words(seen)}")
-        if seen.dual_ms > 0 and contestant.package is None:  # of hblink this needs an explanation
+        if contestant.package is None and (seen.dual_ms > 0 or slow):  # of hblink this needs an explanation
             progress.note(pair.report())
     if wish.cost_s > 0:
         _take_cost(arena, wish.cost_s, tally, progress)
