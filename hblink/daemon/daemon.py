@@ -165,12 +165,13 @@ class Daemon:
         text = f"hblink {self.who.version} starts"
         self.log(Priority.NOTICE, text, now, node=self.context.node, peer=self.context.peer)
         self.loop.stall_limit_ns = self.settings.deadtime_ns // STALL_SHARE
-        self.loop.on_stall = self._on_stall
         self.loop.on_lateness = self.account.note_lateness
         memory = self.memory.load()
         if self.memory.complaint:
             self.log(Priority.WARNING, f"memory is in doubt: {self.memory.complaint}", now)
         self.service.open()
+        self.loop.check()  # to come up may take long: no pause, as nothing has been judged or promised before Started
+        self.loop.on_stall = self._on_stall
         self.feed(Started(memory))
         for wiring in self.wirings:
             wiring.start()
