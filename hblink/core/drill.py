@@ -27,7 +27,8 @@ def begin_drill(turn: Turn, event: DrillRequested) -> None:
         turn.emit(Answer(event.request, ok=False, reason=refusal))
         return
     op_id = turn.op()
-    turn.set(drill=Drill(event.request, turn.now + turn.settings.fence_attempt_ns, op_id, level=event.level))
+    drill = Drill(event.request, turn.now + turn.settings.fence_attempt_ns, op_id, level=event.level)
+    turn.set(drill=drill, owes_on=True)
     turn.emit(PowerOff(op_id, event.level))
 
 
@@ -58,9 +59,8 @@ def drill_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
     if drill is None or drill.op_id != op_id:
         return
     if drill.is_off:
-        turn.set(drill=None)
-        if not accepted:
-            turn.set(power_on_at=turn.now + turn.settings.power_on_retry_ns)
+        again_at = None if accepted else turn.now + turn.settings.power_on_retry_ns
+        turn.set(drill=None, owes_on=not accepted, power_on_at=again_at)
         reason = Reason.NONE if accepted else Reason.FENCE_FAILED
         if turn.state.fence_lied:
             reason = Reason.FENCE_LIED
@@ -79,7 +79,7 @@ def drill_read(turn: Turn, op_id: int, power: Power) -> None:
     offs = drill.offs + 1 if power is Power.OFF else 0
     if offs < OFFS_NEEDED:
         wait = turn.settings.off_interval_ns if offs else turn.settings.poll_interval_ns
-        turn.set(drill=replace(drill, op_id=None, offs=offs, act_at=turn.now + wait))
+        turn.set(drill=replace(drill, op_id=None, offs=offs, spoken=False, act_at=turn.now + wait))
         return
     on = turn.op()
     turn.set(peer_spent=turn.settings.lease_mode and not drill.spoken)

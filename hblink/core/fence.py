@@ -12,8 +12,8 @@ from dataclasses import replace
 from hblink.core.drill import drill_commanded, drill_read
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
 from hblink.core.evidence import power_loss_at, refute_power_loss
-from hblink.core.liveness import is_silent
-from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, may_switch_on, veto
+from hblink.core.liveness import is_fresh, is_silent
+from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, veto
 from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
 from hblink.core.value import OWNING, Grant, Power, Reason, StartAlone
 
@@ -70,17 +70,20 @@ def on_power_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
             )
         )
     elif state.power_on_op == op_id:
-        turn.set(power_on_op=None, power_on_at=_next_power_on(turn, accepted))
+        _switched_on(turn, accepted)
     else:
         drill_commanded(turn, op_id, accepted)
 
 
-def _next_power_on(turn: Turn, accepted: bool) -> int | None:
-    """When to send `on` once more: soon if it was not accepted; after what may still switch the peer off if it was."""
+def _switched_on(turn: Turn, accepted: bool) -> None:
+    """Send `on` once more: soon if it was not accepted; after what may still switch the peer off if it was."""
     state = turn.state
-    if state.attempt is not None or not may_switch_on(state):
-        return None
-    return state.outstanding_until if accepted else turn.now + turn.settings.power_on_retry_ns
+    again_at = state.outstanding_until if accepted else turn.now + turn.settings.power_on_retry_ns
+    if state.attempt is not None or in_maintenance(state):
+        again_at = None
+    elif accepted and again_at is None:
+        turn.set(owes_on=False)
+    turn.set(power_on_op=None, power_on_at=again_at)
 
 
 def fence_is_capped(turn: Turn) -> bool:
@@ -150,12 +153,24 @@ def pursue_attempt(turn: Turn) -> bool:
 
 
 def pursue_power_on(turn: Turn) -> None:
-    """Send the `on` that follows every claim by a fence, until the device has taken it or the peer is heard."""
+    """Send the `on` that follows every claim by a fence, until the device has taken it or the peer is heard.
+
+    Whoever serves and owes one sends it, however it came to serve and whatever has held it up: never in maintenance.
+    """
+    if _owes_now(turn):
+        turn.set(power_on_at=turn.now)
     state = turn.state
     if state.power_on_at is not None and turn.now >= state.power_on_at and state.power_on_op is None:
         op_id = turn.op()
         turn.set(power_on_op=op_id, power_on_at=None)
         turn.emit(PowerOn(op_id))
+
+
+def _owes_now(turn: Turn) -> bool:
+    state = turn.state
+    serves = state.owes_on and state.role in OWNING and not in_maintenance(state)
+    idle = state.power_on_at is None and state.power_on_op is None and state.drill is None
+    return serves and idle and not is_fresh(turn.settings, state, turn.now)
 
 
 def begin_check(turn: Turn, purpose: CheckPurpose, request: int | None = None) -> None:

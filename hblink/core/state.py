@@ -146,6 +146,7 @@ class State:
     check_retry_at: int | None = None  # no reading or attempt that no slot times before this
     confirmed_until: int | None = None  # S16: an unused operator's confirmation
     outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
+    owes_on: bool = False  # S3: may have switched the peer off, and has neither heard it nor had an `on` accepted since
     power_on_at: int | None = None  # S3: the `on` that repairs a late or mutual `off`
     power_on_op: int | None = None
     service_op: int | None = None  # the Activate or Release that is being waited for
@@ -203,14 +204,6 @@ def in_maintenance(state: State) -> bool:
     return state.maintenance or state.peer.maintenance
 
 
-def may_switch_on(state: State) -> bool:
-    """Whether `on` may be sent to the peer: nobody has said that it is in work, or sworn that it is off (S16, S18).
-
-    A word that was sworn stands as long as the grant that rests on it: until the peer is heard.
-    """
-    return not in_maintenance(state) and state.grant is not Grant.OPERATOR
-
-
 def can_fence(settings: Settings, state: State) -> bool:
     """Whether there is a fence device to rely on (S14: one that lied is not)."""
     return settings.has_fence and not state.fence_lied
@@ -255,6 +248,7 @@ def memory_of(state: State) -> Memory:
         fence_lied=state.fence_lied,
         unleased=state.unleased,
         orderly=state.orderly,
+        owes_on=state.owes_on,
     )
 
 

@@ -48,7 +48,7 @@ from hblink.core.liveness import alarms_of, is_fresh, peer_is_ready
 from hblink.core.peer import take_beat, take_half_open
 from hblink.core.policy import act, finish_release, finish_start
 from hblink.core.request import end_maintenance, finish_request, shut_down, take_request
-from hblink.core.state import LinkView, State, in_maintenance, may_switch_on, memory_of
+from hblink.core.state import LinkView, State, in_maintenance, memory_of
 from hblink.core.turn import Turn, become_halted, become_standby, become_yielding, drop_check
 from hblink.core.value import (
     FENCE_CAP_PERIOD_NS,
@@ -193,6 +193,7 @@ def _start(turn: Turn, memory: Memory) -> None:
         fences=memory.fences,
         fence_lied=memory.fence_lied,
         orderly=memory.orderly,
+        owes_on=memory.owes_on,
         remembered=memory,
         peer=replace(
             turn.state.peer,
@@ -265,8 +266,6 @@ def _expire(turn: Turn) -> None:
         turn.set(fences=tuple(at for at in state.fences if now < at + FENCE_CAP_PERIOD_NS))
     if state.outstanding_until is not None and now >= state.outstanding_until:
         turn.set(outstanding_until=None)
-        if state.role in OWNING and may_switch_on(state) and not is_fresh(turn.settings, state, now):
-            turn.set(power_on_at=now)  # an `off` may have come after the `on`; never where a person swore it is off
     if state.start_hold_until is not None and now >= state.start_hold_until:
         turn.set(start_hold_until=None)
     if not is_fresh(turn.settings, state, now) and (state.peer.advert is not None or state.dual_seen):

@@ -12,7 +12,7 @@ from typing import Any
 from hblink.core.effect import Activate, Answer, Effect, LeaseService, PowerOff, Release
 from hblink.core.invariant import check_invariants
 from hblink.core.lease import lease_end
-from hblink.core.state import Attempt, PeerView, State, holds_token, may_switch_on
+from hblink.core.state import Attempt, PeerView, State, holds_token, in_maintenance
 from hblink.core.value import PEER_IS_OFF, Grant, Reason, Role, Settings, next_epoch
 
 
@@ -65,8 +65,8 @@ def leave_attempt(turn: Turn) -> None:
     """
     attempt = turn.state.attempt
     if attempt is not None and attempt.commanded:
-        turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
-        if attempt.accepted and not attempt.was_off and may_switch_on(turn.state):
+        turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns, owes_on=True)
+        if attempt.accepted and not attempt.was_off and not in_maintenance(turn.state):
             turn.set(power_on_at=turn.now)
     turn.set(attempt=None)
 
@@ -88,7 +88,7 @@ def leave_drill(turn: Turn, refusal: Reason) -> None:
         return
     if not drill.is_off:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
-    turn.set(drill=None, power_on_at=turn.now)
+    turn.set(drill=None, owes_on=True, power_on_at=turn.now)
     turn.emit(Answer(drill.request, ok=False, reason=refusal))
 
 
@@ -125,7 +125,7 @@ def become_fencing(turn: Turn, cause: Reason, *, was_off: bool = False) -> None:
     op_id = turn.op()
     deadline_at = turn.now + turn.settings.fence_attempt_ns
     attempt = Attempt(cause, turn.now, deadline_at, op_id=op_id, commanded=True, was_off=was_off)
-    turn._enter(Role.FENCING, cause, attempt=attempt, power_on_at=None)
+    turn._enter(Role.FENCING, cause, attempt=attempt, owes_on=True, power_on_at=None)
     turn.emit(PowerOff(op_id))
 
 
@@ -156,7 +156,7 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
     )
     turn.emit(Activate(op_id))
     if grant is Grant.OPERATOR:
-        turn.set(power_on_at=None)  # S16: a person swore that it is off, and may be working on it
+        turn.set(owes_on=False, power_on_at=None)  # S16: a person swore that it is off, and may be working on it
     if grant is Grant.FENCED:
         turn.set(power_on_at=turn.now)
         if turn.state.peer.boot is not None:
@@ -176,12 +176,14 @@ def become_yielding(turn: Turn, reason: Reason) -> None:
         turn.emit(LeaseService(leased=True))
     op_id = turn.op()
     lease_ended_at = lease_end(turn.settings, turn.state)
-    grant = turn.state.grant if reason is Reason.STALL else None
+    grant = turn.state.grant
+    if turn.state.unleased and in_maintenance(turn.state):
+        grant = Grant.MAINTAINED  # S18: the peer takes nothing, however long this was
     turn._enter(
         Role.YIELDING,
         reason,
         service_op=op_id,
-        grant=grant,
+        grant=grant if reason is Reason.STALL else None,
         lease_ended_at=lease_ended_at,
         unleased=False,
         offered=reason in (Reason.FAILBACK, Reason.PEER_HEALTHIER),

@@ -292,6 +292,7 @@ class Memory:
     fence_lied: bool = False
     unleased: bool = False  # S18: served in a maintenance of which the peer knew
     orderly: bool = False  # S5: the kernel boot before this one ended orderly, so it was not a fence that ended it
+    owes_on: bool = False  # S3: may have switched the peer off, which is to be on again once this node serves
 
 
 @dataclass(frozen=True, slots=True)

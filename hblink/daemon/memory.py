@@ -93,6 +93,7 @@ class MemoryFile:
             "fence_lied": memory.fence_lied,
             "unleased": memory.unleased,
             "orderly": memory.orderly,
+            "owes_on": memory.owes_on,
         }
         try:
             replace_file(self._path, json.dumps(document).encode(), durable=False)
@@ -144,6 +145,7 @@ class MemoryFile:
                 fence_lied=bool(document["fence_lied"]),
                 unleased=bool(document.get("unleased", False)),  # an older daemon does not say it
                 orderly=bool(document.get("orderly", False)),
+                owes_on=bool(document.get("owes_on", False)),
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.

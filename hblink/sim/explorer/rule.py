@@ -64,6 +64,8 @@ def judge(
             case Release():
                 if not isinstance(event, Stalled | Started):
                     witness = witness._replace(unbroken=False)
+                elif before.unleased and (witness.latched or before.maintenance):
+                    witness = witness._replace(unbroken=True)  # S18: the peer knew of it, and takes nothing
             case Answer():
                 witness = _answered(witness, effect)
             case _:
