@@ -82,8 +82,10 @@ class Observer:
         self.changes: list[Change] = []
         self.late_ms: list[int] = []  # rounds that were late: a starved observer measures gaps that are its own
         self._owners = dict(owners)
+        self._starved: list[tuple[int, int]] = []  # from when to when they were late
         self._offset = 0
         self._ready = False
+        self._marks_asked, self._marks = 0, 0
         request = {
             "client": str(client.path),
             "nodes": {name: str(node.path) for name, node in nodes.items()},
@@ -99,14 +101,14 @@ class Observer:
                 text=True,
                 start_new_session=True,
             )
-        wait_until(self._is_ready, 10, "the observer to start")
+        wait_until(self._is_ready, 30, "the observer to start")
 
     def close(self) -> None:
         """End the program; what it saw can still be asked."""
         if self._process.poll() is None:
             assert self._process.stdin is not None
             self._process.stdin.close()
-            self._process.wait(5)
+            self._process.wait(15)
         assert self._process.stderr is not None
         words = self._process.stderr.read() if not self._process.stderr.closed else ""
         status = end(self._process)
@@ -127,12 +129,25 @@ class Observer:
                     self._ready = True
                 case "late":
                     self.late_ms.append(entry["late_ms"])
+                    self._starved.append((entry["at"] - entry["late_ms"] * 1_000_000, entry["at"]))
+                case "mark":
+                    self._marks += 1
                 case "address":
                     self.changes.append(Change(entry["at"], entry["node"], entry["vip"], entry["present"]))
                 case kind:
                     node = self._owners.get(entry["mac"], entry["mac"])
                     answer = Answer(entry["at"], kind, entry["vip"], node, entry["round"])
                     self._answers.setdefault((kind, answer.vip), []).append(answer)
+
+    def catch_up(self) -> None:
+        """Take in all that has happened until now: the program may be behind, and is told to say when it is not."""
+        if self._process.poll() is None:
+            assert self._process.stdin is not None
+            self._marks_asked += 1
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            wait_until(self._has_caught_up, 30, "the observer to catch up", interval_s=0.001)
+        self.read()
 
     def seen(self, vip: str, kind: str = "who", since: int = 0, until: int | None = None) -> list[Answer]:
         """Return the answers of one kind for `vip` within [since, until]."""
@@ -151,15 +166,26 @@ class Observer:
         wait_until(lambda: self.owner(vip) == node, timeout_s, f"{vip} to be answered by {node}", logs=logs)
         return boottime_ns()
 
-    def gap_ns(self, vip: str, since: int, until: int | None = None, kind: str = "echo") -> int:
-        """Return the longest time within [since, until] (default: now) without an answer."""
+    def gap_ns(self, vip: str, since: int, until: int | None = None, kind: str = "echo", *, own: bool = True) -> int:
+        """Return the longest time within [since, until] (default: now) without an answer.
+
+        Without `own`, the time is left out in which the program was late itself, and did not ask.
+        """
         last = boottime_ns() if until is None else until
+        self.catch_up()
         instants = [since, *(answer.at for answer in self.seen(vip, kind, since, last)), last]
-        return max(later - earlier for earlier, later in itertools.pairwise(instants))
+        return max(
+            later - earlier - (0 if own else self.starved_ns(earlier, later))
+            for earlier, later in itertools.pairwise(instants)
+        )
+
+    def starved_ns(self, since: int, until: int) -> int:
+        """Return how much of [since, until] the program was late: by so much its own dates may be too late."""
+        return sum(max(0, min(until, end) - max(since, begin)) for begin, end in self._starved)
 
     def dual(self, since: int = 0) -> list[Dual]:
         """Return the questions that more than one node answered: there must never be any."""
-        self.read()
+        self.catch_up()
         groups: dict[tuple[int, str], list[Answer]] = {}
         for kind, vip in self._answers:
             if kind == "who":
@@ -173,7 +199,7 @@ class Observer:
 
     def held(self, since: int = 0) -> list[Change]:
         """Return the comings and goings of VIPs in the kernels, renewals of a lease left out."""
-        self.read()
+        self.catch_up()
         present: dict[tuple[str, str], bool] = {}
         real: list[Change] = []
         for change in self.changes:
@@ -198,6 +224,10 @@ class Observer:
                 found.append(change)
             holders.add(change.node)
         return found
+
+    def _has_caught_up(self) -> bool:
+        self.read()
+        return self._marks >= self._marks_asked or self._process.poll() is not None
 
     def _is_ready(self) -> bool:
         assert self._process.poll() is None, f"the observer ended: {self._process.communicate()[1]}"

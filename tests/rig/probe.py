@@ -27,6 +27,10 @@ ETH_P_ALL, ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTMGRP_ADDRESSES = 0x10 | 0x100
+SOL_NETLINK, NETLINK_LISTEN_ALL_NSID = 270, 8
+RTM_NEWNSID, NETNSA_NSID, NETNSA_FD = 88, 1, 3
+NLM_F_REQUEST_ACK = 1 | 4
+FIRST_NSID = 1000  # the kernel gives small numbers to the far ends of cables
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 ECHO_ID = 0x6862
 LATE_NS = 50_000_000
@@ -47,6 +51,16 @@ def enter(path: str) -> None:
             raise OSError(ctypes.get_errno(), "setns", path)
     finally:
         os.close(fd)
+
+
+def name_namespace(number: int, path: str) -> None:
+    """Let this namespace know the one at `path` by a number (rtnetlink(7), RTM_NEWNSID)."""
+    with open(path, "rb") as held, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
+        body = struct.pack("=B3xHHiHHI", 0, 8, NETNSA_NSID, number, 8, NETNSA_FD, held.fileno())
+        route.send(struct.pack("=IHHII", 16 + len(body), RTM_NEWNSID, NLM_F_REQUEST_ACK, 1, 0) + body)
+        (error,) = struct.unpack_from("=i", route.recv(4096), 16)
+    if error:
+        raise OSError(-error, "RTM_NEWNSID", path)
 
 
 def checksum(data: bytes) -> int:
@@ -115,6 +129,18 @@ class Port:
         self.socket.setblocking(False)
         self.mac: bytes = self.socket.getsockname()[4]
 
+    def take(self) -> list[Seen]:
+        """Return what the frames say that have come in."""
+        found: list[Seen] = []
+        while True:
+            try:
+                frame = self.socket.recv(2048)
+            except OSError:  # empty, or the interface went down
+                return found
+            seen = parse(frame, self.mac)
+            if seen is not None:
+                found.append(seen)
+
 
 class Probe:
     """Asks every `interval_ns`, and writes down what comes."""
@@ -122,17 +148,21 @@ class Probe:
     def __init__(self, request: dict[str, Any]) -> None:
         self.interval_ns = int(request["interval_ms"] * 1e6)
         self.selector = selectors.DefaultSelector()
-        self.selector.register(0, selectors.EVENT_READ, None)
-        for node, path in request["nodes"].items():
-            enter(path)
-            watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-            watch.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-            watch.bind((0, RTMGRP_ADDRESSES))
-            self.selector.register(watch, selectors.EVENT_READ, node)
+        self.selector.register(0, selectors.EVENT_READ)
         enter(request["client"])
+        self.nodes = list(request["nodes"])
+        for number, path in enumerate(request["nodes"].values()):
+            name_namespace(FIRST_NSID + number, path)
+        # One queue for the kernels of all nodes: read late, it still tells what came first.
+        self.kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self.kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.kernel.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        self.kernel.bind((0, RTMGRP_ADDRESSES))
+        self.kernel.setblocking(False)
+        self.selector.register(self.kernel, selectors.EVENT_READ)
         self.ports = {name: Port(name) for name in {vip["interface"] for vip in request["vips"]}}
         for port in self.ports.values():
-            self.selector.register(port.socket, selectors.EVENT_READ, port)
+            self.selector.register(port.socket, selectors.EVENT_READ)
         self.vips = [ipaddress.ip_address(vip["address"]) for vip in request["vips"]]
         self.questions = [
             (port.socket, who_has(port.mac, ipaddress.ip_address(vip["source"]), address))
@@ -154,13 +184,11 @@ class Probe:
         self.note(kind="ready")
         due = now_ns()
         while True:
-            for key, _ in self.selector.select(max(0, due - now_ns()) / 1e9):
-                if key.data is None:
-                    return
-                if isinstance(key.data, Port):
-                    self.hear(key.data)
-                else:
-                    self.hear_kernel(key.fileobj, key.data)
+            ready = {key.fd for key, _ in self.selector.select(max(0, due - now_ns()) / 1e9)}
+            marks = os.read(0, 4096) if 0 in ready else b""
+            if 0 in ready and not marks:
+                return
+            self.hear()
             now = now_ns()
             if now >= due:
                 if now - due > LATE_NS:
@@ -168,6 +196,8 @@ class Probe:
                     due = now
                 due += self.interval_ns
                 self.ask()
+            for _ in marks:  # whoever asked for it knows that all that was before is written down
+                self.note(kind="mark")
             if self.lines:
                 os.write(1, "".join(self.lines).encode())
                 self.lines.clear()
@@ -196,24 +226,33 @@ class Probe:
         except OSError:
             return  # no route, no neighbour, a full queue: then no answer comes, and that is what is measured
 
-    def hear(self, port: Port) -> None:
-        while True:
-            try:
-                frame = port.socket.recv(2048)
-            except OSError:  # empty, or the interface went down
-                return
-            seen = parse(frame, port.mac)
-            if seen is not None and seen.address in self.vips:
+    def hear(self) -> None:
+        """Write down what has come; an address that came or went before an answer stands before it."""
+        answers = [seen for port in self.ports.values() for seen in port.take()]
+        self.hear_kernel()
+        for seen in answers:
+            if seen.address in self.vips:
                 self.note(kind=seen.kind, vip=str(seen.address), mac=seen.mac, round=self.round, number=seen.number)
 
-    def hear_kernel(self, sock: Any, node: str) -> None:
-        data = sock.recv(1 << 16)
+    def hear_kernel(self) -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = self.kernel.recvmsg(1 << 16, 64)
+            except BlockingIOError:
+                return
+            for level, kind, number in ancillary:  # none: it is of the client's own namespace
+                if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID):
+                    self.note_addresses(data, int.from_bytes(number, sys.byteorder) - FIRST_NSID)
+
+    def note_addresses(self, data: bytes, number: int) -> None:
+        if not 0 <= number < len(self.nodes):
+            return
         while len(data) >= 16:
             length, kind = struct.unpack_from("=IH", data)
             if kind in (RTM_NEWADDR, RTM_DELADDR):
                 address = address_of(data[16:length])
                 if address in self.vips:
-                    self.note(kind="address", node=node, vip=str(address), present=kind == RTM_NEWADDR)
+                    self.note(kind="address", node=self.nodes[number], vip=str(address), present=kind == RTM_NEWADDR)
             data = data[(length + 3) & ~3 :]
 
 
