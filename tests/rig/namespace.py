@@ -110,7 +110,7 @@ class Namespace:
                 send(pid, signal.SIGKILL)
             return not inside
 
-        wait_until(empty, 5, f"processes of {self.name} to die")
+        wait_until(empty, 15, f"processes of {self.name} to die")
         run(["ip", "netns", "delete", self.name])
 
 

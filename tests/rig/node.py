@@ -16,7 +16,7 @@ import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ test ! -d /run/systemd || mount -t tmpfs tmpfs /run/systemd
 echo up
 exec env --ignore-signal=CHLD cat >/dev/null
 """
-STATUS_TIMEOUT_S = 1.0
+STATUS_TIMEOUT_S = 5.0
 HBLINK = (*PYTHON, "-m", "hblink.cli.main")
 
 
@@ -162,6 +162,21 @@ class Node:
             elif not self.alive:
                 self.boot()
 
+    def revive(self) -> None:
+        """Have it on, and its daemon running, whatever it is now; its BMC may be at it."""
+        with self._lock:
+            self.switch(True)
+            if self.daemon_pid is None:
+                self.start_daemon()
+            else:
+                self.cont()
+
+    @contextlib.contextmanager
+    def steady(self) -> Iterator[None]:
+        """Let nobody switch it on or off meanwhile, its BMC neither."""
+        with self._lock:
+            yield
+
     def close(self) -> None:
         """End everything that runs on the node."""
         self.crash()
@@ -226,7 +241,7 @@ class Node:
                 )
             daemon = self._daemon
             wait_until(
-                lambda: self.daemon_pid is not None or daemon.poll() is not None, 5, f"{self.name} to run a program"
+                lambda: self.daemon_pid is not None or daemon.poll() is not None, 15, f"{self.name} to run a program"
             )
 
     @property

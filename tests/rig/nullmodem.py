@@ -19,6 +19,7 @@ import selectors
 import subprocess
 import sys
 import termios
+import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ class NullModem:
             text=True,
             start_new_session=True,
         )
+        self._lock = threading.Lock()  # a BMC's thread asks too, when it boots a node
         ports = self._answer()["ports"]
         self.paths: tuple[str, str] = (ports[0], ports[1])
 
@@ -130,9 +132,10 @@ class NullModem:
 
     def _ask(self, what: str, direction: Direction, *, value: bool | float | str | None) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": what, "sources": direction.sources, "value": value}) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        with self._lock:
+            self._process.stdin.write(json.dumps({"do": what, "sources": direction.sources, "value": value}) + "\n")
+            self._process.stdin.flush()
+            return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -259,8 +259,9 @@ class Pair:
         if self.modem_lines is not None:
             self.modem_lines.cut(False)
         for node in self.nodes.values():
-            if node.alive:
-                node.namespace.ip(f"link set {HEARTBEAT_INTERFACE} up")
+            with node.steady():
+                if node.alive:
+                    node.namespace.ip(f"link set {HEARTBEAT_INTERFACE} up")
         for node in self.nodes.values():
             self._connect_ethernet(node)
         self._plug([*(f"mgmt-bmc-{node}" for node in NODES), *self._service_ports(*NODES)])
@@ -300,8 +301,12 @@ class Pair:
     def _plug(self, ports: list[str]) -> None:
         """Plug ports of the switch in, and wait until those whose other end is up forward."""
         self.switch.ip(*(f"link set {port} up" for port in ports))
-        dead = set(self._service_ports(*(name for name, node in self.nodes.items() if not node.alive)))
-        wait_until(lambda: self.switch.forwarding() >= set(ports) - dead, 5, f"{ports} to forward")
+
+        def forward() -> bool:  # a BMC may switch a node off meanwhile
+            dead = set(self._service_ports(*(name for name, node in self.nodes.items() if not node.alive)))
+            return self.switch.forwarding() >= set(ports) - dead
+
+        wait_until(forward, 15, f"{ports} to forward")
 
     # ---- cables as a booting node finds them ----
 
@@ -313,16 +318,17 @@ class Pair:
         """Send the node's frames to nobody, or to its peer again; a link that is down forgets its neighbours."""
         index = NODES.index(node.name)
         peer = f"{HEARTBEAT_ADDRESS[NODES[1 - index]]} dev {HEARTBEAT_INTERFACE}"
-        if not _is_up(node):
-            return
-        if self._unplugged and node is self.beta:
-            node.namespace.ip(f"link set {HEARTBEAT_INTERFACE} down")
-        elif index in self._cut:
-            node.namespace.ip(f"neighbour replace {peer} lladdr {NOWHERE} nud permanent")
-        else:
-            node.namespace.ip(
-                f"neighbour replace {peer} lladdr {_mac(NODES[1 - index], HEARTBEAT_INTERFACE)} nud reachable"
-            )
+        with node.steady():
+            if not _is_up(node):
+                return
+            if self._unplugged and node is self.beta:
+                node.namespace.ip(f"link set {HEARTBEAT_INTERFACE} down")
+            elif index in self._cut:
+                node.namespace.ip(f"neighbour replace {peer} lladdr {NOWHERE} nud permanent")
+            else:
+                node.namespace.ip(
+                    f"neighbour replace {peer} lladdr {_mac(NODES[1 - index], HEARTBEAT_INTERFACE)} nud reachable"
+                )
 
 
 def _is_up(node: Node) -> bool:

@@ -58,7 +58,7 @@ def send(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def end(process: subprocess.Popen[str], timeout_s: float = 5) -> int:
+def end(process: subprocess.Popen[str], timeout_s: float = 15) -> int:
     """Kill `process` if it still runs, reap it, close its pipes, and return its exit status."""
     if process.poll() is None:
         process.kill()
