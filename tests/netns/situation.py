@@ -5,13 +5,16 @@ It only looks and waits; what is made and broken is the rig's.
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import NODES, VIPS, Setting
-from tests.rig.wait import boottime_ns
+from tests.rig.wait import boottime_ns, wait_until
 
+MS = 1_000_000
 ALL_VIPS = {address for address, _ in VIPS}
 # Short times where nothing but waiting hangs on them; the order of things is the same.
 TIMING = {"deadtime_ms": 1000, "initdead_ms": 3000, "handover_ms": 3000}
@@ -40,6 +43,12 @@ def alarms(node: Node) -> set[tuple[str, str | None]]:
     return {(each["code"], each["link"]) for each in status(node).get("alarms", [])}
 
 
+def blocked(node: Node, reason: str) -> dict[str, Any] | None:
+    """Return the status document if it says that the node is blocked for that reason."""
+    document = status(node)
+    return document if (document.get("role"), document.get("reason")) == ("blocked", reason) else None
+
+
 def is_well(node: Node) -> bool:
     """Whether the daemon answers, has a settled role and a settled peer, and nothing to complain about."""
     document = status(node)
@@ -47,7 +56,7 @@ def is_well(node: Node) -> bool:
     return settled and not document["alarms"] and not document["fence"]["outstanding"]
 
 
-def settle(pair: Pair, active: str | None = None, timeout_s: float = 30) -> Node:
+def settle(pair: Pair, active: str | None = None, timeout_s: float = 60) -> Node:
     """Wait until both nodes are well and one (`active`, if given) alone owns the VIPs; return that one."""
     pair.wait(lambda: all(is_well(node) for node in pair.nodes.values()), timeout_s, "both nodes to be well")
     return pair.wait_active(active, timeout_s)
@@ -59,11 +68,7 @@ def restore(pair: Pair) -> Node:
     for name, node in pair.nodes.items():
         bmc = pair.bmc(name)
         bmc.off_delay_s, bmc.lies, bmc.refuses = 0.0, False, False
-        node.switch(True)  # not boot: a BMC may be at it
-        if node.daemon_pid is None:
-            node.start_daemon()
-        else:
-            node.cont()
+        node.revive()
     if settle(pair) is not pair.alpha:
         assert pair.alpha.hblink("switchover").returncode == 0
     return settle(pair, "alpha")
@@ -71,13 +76,36 @@ def restore(pair: Pair) -> Node:
 
 def logged(node: Node, text: str, since: int = 0) -> list[str]:
     """Return the lines of the node's log that contain `text` and are not older than the instant `since`."""
-    lines = node.log.read_text(errors="replace").splitlines() if node.log.exists() else []
+    text_so_far = node.log.read_text(errors="replace") if node.log.exists() else ""
+    lines = text_so_far.rpartition("\n")[0].splitlines()  # the last one may be on its way
     return [line for line in lines if text in line and _at(line) >= since]
 
 
 def logged_at(node: Node, text: str, since: int = 0) -> list[int]:
     """Return the instants of those lines, to the millisecond that the log keeps."""
     return [_at(line) for line in logged(node, text, since)]
+
+
+def wait_logged(pair: Pair, node: Node, text: str, since: int = 0, count: int = 1) -> list[str]:
+    """Wait until the log has `count` such lines, as a thread writes them behind what they tell; return all there are.
+
+    The log is in the order of what happened: all that was to be logged before them is there then.
+    """
+
+    def lines() -> list[str]:
+        found = logged(node, text, since)
+        return found if len(found) >= count else []
+
+    return pair.wait(lines, 15, f"{node.name} to log {text!r}")
+
+
+def programs(node: Node) -> dict[int, str]:
+    """Return what runs on the node: process id to name, as far as it has not ended meanwhile."""
+    found = {}
+    for pid in node.namespace.processes():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
+    return found
 
 
 def _at(line: str) -> int:
@@ -90,7 +118,10 @@ class Since:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self.at = boottime_ns() // 1_000_000 * 1_000_000  # the log knows milliseconds
+        pair.observer.catch_up()
+        # Rounded as the log rounds, all that was before is before it, and all that comes is not.
+        self.at = (boottime_ns() // MS + 2) * MS
+        wait_until(lambda: boottime_ns() >= self.at, 5, "the next millisecond", interval_s=0.001)
         self._commands = {name: len(pair.bmc(name).commands) for name in NODES}
 
     def commands(self, name: str) -> list[tuple[int, bool]]:
