@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.situation import QUICK, Since, alarms, logged, role, settle, status
+from tests.netns.situation import QUICK, Since, alarms, logged, role, settle, status, wait_logged
 from tests.rig.node import Node
 from tests.rig.outlet import Outlet, write_agent
 from tests.rig.pair import Pair
@@ -22,6 +22,11 @@ def levels(node: Node) -> list[dict[str, Any]]:
     """Return what the node says of each level."""
     found: list[dict[str, Any]] = status(node).get("fence", {}).get("levels", [])
     return found
+
+
+def wait_ready(pair: Pair) -> None:
+    """Wait until alpha has found out that its device works, without which it refuses a drill."""
+    pair.wait(lambda: all(each["ready"] for each in levels(pair.alpha)), 30, "the devices to be ready")
 
 
 def steps(node: Node, since: Since) -> list[str]:
@@ -37,7 +42,7 @@ def test_the_second_level_takes_over_where_the_first_is_gone(build_pair: Callabl
         pair = build_pair(replace(QUICK, outlets=outlets))
         pair.start()
         settle(pair, "alpha")
-        pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True, True], 10, "both levels ready")
+        pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True, True], 30, "both levels ready")
         assert [each["name"] for each in levels(pair.beta)] == ["ipmi 10.10.0.11", "fence_dummy"]
         since = Since(pair)
         pair.bmc("alpha").stop()
@@ -47,12 +52,13 @@ def test_the_second_level_takes_over_where_the_first_is_gone(build_pair: Callabl
         assert status(pair.beta)["fence"]["ready"] is True
         pair.alpha.crash()
         pair.wait_active("beta")
-        assert (Path(outlets) / "outlet-alpha").read_text().strip() in ("off", "on"), "off, and on after the claim"
+        claimed = wait_logged(pair, pair.beta, "fencing -> claiming", since.at)
         told = steps(pair.beta, since)
         order = ["look: unknown level=1", "off: accepted level=2", "read: off level=2", "read: off level=2"]
         assert [each for each in told if each in order] == order, told
-        claimed = logged(pair.beta, "fencing -> claiming", since.at)
         assert len(claimed) == 1
+        outlet = Path(outlets) / "outlet-alpha"
+        pair.wait(lambda: outlet.read_text().strip() == "on", 20, "the outlet to be on again, after the claim")
         assert since.commands("alpha") == [], "the dead BMC has carried out nothing"
         since.assert_never_two_owners()
         proof = status(pair.beta)["fence"]["proof"]
@@ -67,7 +73,7 @@ def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[
     settle(pair, "alpha")
     bmc = pair.bmc("alpha")
     learned = [(bmc.guid, bmc.serial)]
-    pair.wait(lambda: [(each["guid"], each["serial"]) for each in levels(pair.beta)] == learned, 10, "who it is")
+    pair.wait(lambda: [(each["guid"], each["serial"]) for each in levels(pair.beta)] == learned, 30, "who it is")
     bmc.stop()
     setattr(bmc, changed, "0" * 31 + "1")
     bmc.write_files()
@@ -77,10 +83,10 @@ def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[
     assert pair.beta.hblink("status").returncode == 1
     since = Since(pair)
     pair.alpha.crash()
-    pair.wait(lambda: status(pair.beta).get("role") == "blocked", 30, "beta to be blocked")
+    pair.wait(lambda: status(pair.beta).get("role") == "blocked", 60, "beta to be blocked")
     assert since.commands("alpha") == []
     assert pair.beta.hblink("fence", "forget", "alpha", "--yes").returncode == 0
-    pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True], 10, "the new board accepted")
+    pair.wait(lambda: [each["ready"] for each in levels(pair.beta)] == [True], 30, "the new board accepted")
 
 
 def test_boards_to_which_their_maker_gave_one_guid_are_told_apart(build_pair: Callable[[Setting], Pair]) -> None:
@@ -96,7 +102,7 @@ def test_boards_to_which_their_maker_gave_one_guid_are_told_apart(build_pair: Ca
     learned = pair.beta.state / "fence.json"
     pair.wait(
         lambda: learned.exists() and set(json.loads(learned.read_text())["serial"].values()) == known,
-        15,
+        40,
         "beta to know its own too",
     )
     assert pair.beta.hblink("fence", "test").returncode == 0
@@ -118,7 +124,7 @@ def test_what_is_wrong_with_a_device_is_known_before_it_is_needed(shared: Pair) 
         assert "wrong_password" in done.stdout
         assert all(len(line) < 80 for line in done.stdout.splitlines())
         assert status(pair.beta)["fence"]["ready"] is False
-        pair.wait(lambda: "wrong_password" in pair.beta.hblink("why").stdout, 5, "why to name it")
+        pair.wait(lambda: "wrong_password" in pair.beta.hblink("why").stdout, 20, "why to name it")
     finally:
         secret.write_text(good)
     assert pair.beta.hblink("fence", "test").returncode == 0
@@ -128,6 +134,7 @@ def test_what_is_wrong_with_a_device_is_known_before_it_is_needed(shared: Pair) 
 
 def test_a_drill_switches_the_standby_off_and_on_and_says_what_each_step_took(shared: Pair) -> None:
     pair, since = shared, Since(shared)
+    wait_ready(pair)
     assert "PROOF   none" in pair.alpha.hblink("fence", "status").stdout or status(pair.alpha)["fence"]["proof"]
     done = pair.alpha.hblink("fence", "drill", "beta", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -159,7 +166,7 @@ def test_a_drill_of_each_level_proves_that_one_and_what_it_left_off_another_swit
         pair.start()
         for level in (2, 1):
             settle(pair, "alpha")
-            pair.wait(lambda: [each["ready"] for each in levels(pair.alpha)] == [True, True], 10, "both levels ready")
+            pair.wait(lambda: [each["ready"] for each in levels(pair.alpha)] == [True, True], 30, "both levels ready")
             since = Since(pair)
             done = pair.alpha.hblink("fence", "drill", "beta", "--level", str(level), "--yes")
             assert done.returncode == 0, done.stdout + done.stderr
@@ -184,9 +191,12 @@ def test_a_drill_of_each_level_proves_that_one_and_what_it_left_off_another_swit
         outlets["beta"].fail("dies")
         done = pair.alpha.hblink("fence", "drill", "beta", "--level", "2", "--yes")
         assert (done.returncode, "failed" in done.stdout) == (1, True), done.stdout
-        pair.wait(lambda: pair.bmc("beta").power, 10, "beta to be switched on by the first level")
+        pair.wait(lambda: pair.bmc("beta").power, 30, "beta to be switched on by the first level")
         settle(pair, "alpha", 60)
-        assert [is_on for _, is_on in since.commands("beta")] == [False, True]
+        (_, is_on), *later = since.commands("beta")
+        assert not is_on
+        assert later
+        assert all(is_on for _, is_on in later), "once more, if it is not heard in time"
         assert status(pair.alpha)["fence"]["proof"]["level"] == 1
         since.assert_never_two_owners()
 
@@ -196,7 +206,7 @@ def test_a_drill_is_refused_where_it_could_hurt(shared: Pair) -> None:
     assert "refused" in pair.beta.hblink("fence", "drill", "alpha", "--yes").stdout, "beta does not serve"
     assert pair.alpha.hblink("fence", "drill", "alpha", "--yes").returncode == 1, "never oneself"
     pair.cut_ethernet()
-    pair.wait(lambda: ("degraded", None) in {(a["code"], a["link"]) for a in status(pair.alpha)["alarms"]}, 10, "one")
+    pair.wait(lambda: ("degraded", None) in alarms(pair.alpha), 20, "one link to be missed")
     done = pair.alpha.hblink("fence", "drill", "beta", "--yes")
     assert (done.returncode, "refused" in done.stdout) == (1, True)
     assert since.commands("beta") == since.commands("alpha") == []
@@ -205,14 +215,15 @@ def test_a_drill_is_refused_where_it_could_hurt(shared: Pair) -> None:
 def test_a_device_that_lies_is_caught_by_the_drill_and_not_used_before_an_operator_says_so(shared: Pair) -> None:
     """S14: it says OFF, and the peer goes on in the same kernel boot."""
     pair, since = shared, Since(shared)
+    wait_ready(pair)
     pair.bmc("beta").lies = True
     pair.alpha.hblink("fence", "drill", "beta", "--yes")  # done or not: it ends when `on` is accepted, or a beat before
-    pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 20, "the lie to be noticed")
+    pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 30, "the lie to be noticed")
     assert [each["reason"] for each in levels(pair.alpha)] == ["lied"]
     assert pair.alpha.hblink("fence", "test").returncode == 1
     assert "lied" in pair.alpha.hblink("fence", "status").stdout
     pair.bmc("beta").lies = False
     assert pair.alpha.hblink("online").returncode == 0
-    pair.wait(lambda: [each["reason"] for each in levels(pair.alpha)] == ["ok"], 10, "trust again")
+    pair.wait(lambda: [each["reason"] for each in levels(pair.alpha)] == ["ok"], 30, "trust again")
     assert role(pair.beta) == "standby"
     since.assert_never_two_owners()

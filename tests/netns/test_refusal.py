@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from hblink_wire import Keyring, format_keyring, new_key
 
-from tests.netns.situation import ALL_VIPS, QUICK, Since, link, logged, role, settle, status
+from tests.netns.situation import ALL_VIPS, QUICK, Since, blocked, link, role, settle, wait_logged
 from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import NODES, Setting
@@ -102,12 +102,10 @@ def test_nodes_with_different_keys_both_stay_inert_and_say_why(build_pair: Calla
     right = give_another_key(pair.beta)
     since = Since(pair)
     pair.start()
-    pair.wait(lambda: all(role(node) == "blocked" for node in pair.nodes.values()), 20, "both to be blocked")
     for node in pair.nodes.values():
-        document = status(node)
-        assert document["reason"] == "inert_peer_on"
+        document = pair.wait(lambda node=node: blocked(node, "inert_peer_on"), 60, f"{node.name} to be blocked")
         assert [link(document, name)["rejected"]["bad_hmac"] > 0 for name in ("direct", "serial")] == [True, True]
-        assert logged(node, "frame rejected: bad_hmac")
+        wait_logged(pair, node, "frame rejected: bad_hmac")
         assert node.hblink("status").returncode == 1
     since.assert_nothing_moved()
     pair.beta.write("hblink.keys", right)
@@ -127,7 +125,7 @@ def test_a_wrong_key_given_to_a_running_pair_never_makes_two_owners(shared: Pair
     node.kill_daemon(signal.SIGTERM)
     node.wait_daemon()
     node.start_daemon()
-    pair.wait(lambda: logged(node, "frame rejected: bad_hmac", since.at), 10, f"{name} to reject frames")
+    wait_logged(pair, node, "frame rejected: bad_hmac", since.at)
     pair.wait(lambda: sum(bool(vips) for vips in pair.held().values()) == 1, 20, "one owner")
     owner = pair.wait(pair.active, 20, "one owner of all")
     assert pair.other(owner).has(*ALL_VIPS) == set()

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import pytest
 
-from tests.netns.situation import ALL_VIPS, QUICK, Since, logged, role, settle, status
+from tests.netns.situation import ALL_VIPS, QUICK, Since, role, settle, status, wait_logged
 from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import VIP, Setting
 from tests.rig.wait import boottime_ns
 
-RESTART_S = 10.0  # end, start and be well again; most of it is the start of a Python
+RESTART_S = 30.0  # end, start and be well again; most of it is the start of a Python
 
 
 def says(pair: Pair, node: Node, state: str) -> None:
     """Wait until the status of `node` names this state of its peer."""
-    pair.wait(lambda: status(node).get("peer_state") == state, 10, f"{node.name} to say that its peer is {state}")
+    pair.wait(lambda: status(node).get("peer_state") == state, 30, f"{node.name} to say that its peer is {state}")
 
 
 def test_the_standby_is_restarted_and_the_active_says_so(shared: Pair) -> None:
@@ -28,12 +28,12 @@ def test_the_standby_is_restarted_and_the_active_says_so(shared: Pair) -> None:
     assert pair.beta.wait_daemon() == 0
     says(pair, pair.alpha, "ended")
     assert "its daemon was ended on purpose" in pair.alpha.hblink("status").stdout
-    assert len(logged(pair.alpha, "beta: its daemon is being ended by its operator", since.at)) == 1
+    assert len(wait_logged(pair, pair.alpha, "beta: its daemon is being ended by its operator", since.at)) == 1
     pair.beta.start_daemon()
     says(pair, pair.alpha, "restarted")
     assert "its daemon has restarted" in pair.alpha.hblink("status").stdout
     settle(pair, "alpha")
-    assert logged(pair.alpha, "beta: its daemon has restarted", since.at)
+    wait_logged(pair, pair.alpha, "beta: its daemon has restarted", since.at)
     since.assert_nothing_moved()
 
 
@@ -49,7 +49,7 @@ def test_the_active_is_restarted_and_the_service_moves_once_without_a_fence(shar
     assert (boottime_ns() - since.at) / 1e9 < RESTART_S
     assert since.fences() == {"alpha": 0, "beta": 0}
     since.assert_never_two_owners()
-    gap_ns = pair.observer.gap_ns(VIP, since.at)
+    gap_ns = pair.observer.gap_ns(VIP, since.at, own=False)
     assert gap_ns < 500_000_000
     print(f"active restarted: gap {gap_ns / 1e6:.0f} ms, whole restart {(boottime_ns() - since.at) / 1e9:.1f} s")
 
@@ -58,7 +58,7 @@ def test_a_daemon_that_is_killed_and_started_at_once_serves_again_without_a_fenc
     build_pair: Callable[[Setting], Pair],
 ) -> None:
     """As a unit with Restart=always does it; deadtime is longer than the start, so nobody suspects the old session."""
-    timing = {**QUICK.timing, "deadtime_ms": 4000, "initdead_ms": 8000, "handover_ms": 6000, "lease_ms": 10000}
+    timing = {**QUICK.timing, "deadtime_ms": 5000, "initdead_ms": 10000, "handover_ms": 7000, "lease_ms": 10000}
     pair = build_pair(replace(QUICK, timing=timing))
     pair.start()
     settle(pair, "alpha")
@@ -69,7 +69,7 @@ def test_a_daemon_that_is_killed_and_started_at_once_serves_again_without_a_fenc
     settle(pair, "alpha")
     says(pair, pair.beta, "restarted")
     assert pair.alpha.has(*ALL_VIPS) == ALL_VIPS
-    assert "grant=not_taken" in logged(pair.alpha, "-> claiming", since.at)[0]
+    assert "grant=not_taken" in wait_logged(pair, pair.alpha, "-> claiming", since.at)[0]
     assert since.fences() == {"alpha": 0, "beta": 0}
     since.assert_never_two_owners()
     print(f"killed and restarted: gap {pair.observer.gap_ns(VIP, since.at) / 1e6:.0f} ms")

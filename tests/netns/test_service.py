@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.netns.situation import ALL_VIPS, Since, alarms, link, logged, role, settle, status
+from tests.netns.situation import ALL_VIPS, Since, alarms, link, logged, role, settle, status, wait_logged
 from tests.rig.nullmodem import Direction
 from tests.rig.pair import Pair
 from tests.rig.setting import VIP
@@ -24,7 +24,7 @@ def test_a_node_that_cannot_start_the_service_gives_it_back(shared: Pair) -> Non
     moved = pair.alpha.hblink("switchover")
     assert moved.returncode == 1, moved.stdout
     pair.wait_active("alpha")
-    assert len(logged(pair.beta, "the service did not start", since.at)) == 1, "it tried once"
+    assert len(wait_logged(pair, pair.beta, "the service did not start", since.at)) == 1, "it tried once"
     assert ("start_failed", None) in alarms(pair.beta)
     assert pair.beta.has(*ALL_VIPS) == set(), "nothing of it was left behind"
     refused = pair.alpha.hblink("switchover")
@@ -42,11 +42,12 @@ def test_a_node_that_cannot_stop_the_service_is_fenced(shared: Pair) -> None:
     pair, since = shared, Since(shared)
     pair.alpha.namespace.ip(f"address add {VIP} dev mgmt0")
     moved = pair.alpha.hblink("switchover", timeout_s=60)
+    pair.wait_active("beta", 60)
+    (halted,) = wait_logged(pair, pair.alpha, "yielding -> halted", since.at)
+    assert "stop_failed" in halted
     assert len(logged(pair.alpha, "the service did not stop", since.at)) == 1, "said once, tried each second"
-    pair.wait_active("beta", 40)
     assert since.fences() == {"alpha": 1, "beta": 0}
     assert since.commands("alpha")[0][0] < since.appeared(pair.beta)[0]
-    assert "stop_failed" in logged(pair.alpha, "yielding -> halted", since.at)[0]
     assert moved.returncode == 1
 
 
@@ -61,7 +62,7 @@ def test_rubbish_on_the_serial_line_moves_nothing(shared: Pair, what: str) -> No
         pair.nullmodem.noise(0.003)
         name = "bit_errors"
     pair.wait(lambda: link(status(pair.beta), "serial")["rejected"].get(name, 0) > 0, 20, f"{name} to be counted")
-    assert logged(pair.beta, f"frame rejected: {name} link=serial")
+    wait_logged(pair, pair.beta, f"frame rejected: {name} link=serial", since.at)
     asked = boottime_ns()
     pair.wait(lambda: boottime_ns() - asked > 2_000_000_000, 5, "twice deadtime")
     assert (role(pair.alpha), role(pair.beta)) == ("active", "standby")

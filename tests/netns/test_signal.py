@@ -11,7 +11,7 @@ import pytest
 
 from hblink import flight
 from hblink.core.event import LinkSignalChanged
-from tests.netns.situation import QUICK, Since, alarms, logged, settle, status
+from tests.netns.situation import QUICK, Since, alarms, settle, status, wait_logged
 from tests.rig.node import HBLINK, Node
 from tests.rig.pair import Pair
 from tests.rig.wait import boottime_ns
@@ -39,7 +39,7 @@ def module_pair() -> Iterator[Pair]:
 @pytest.fixture
 def wired(shared: Pair) -> Pair:
     """Give the module's pair when both nodes feel both links."""
-    shared.wait(lambda: all(signals(node) == WHOLE for node in shared.nodes.values()), 5, "every signal")
+    shared.wait(lambda: all(signals(node) == WHOLE for node in shared.nodes.values()), 15, "every signal")
     return shared
 
 
@@ -50,7 +50,8 @@ def signals(node: Node) -> dict[str, bool | None]:
 
 def told(node: Node, since: Since) -> list[tuple[int, LinkSignalChanged]]:
     """What the node's decision was told of them, each with its instant, from the flight record."""
-    record = flight.read((node.state / "flight").read_text().splitlines())
+    text = (node.state / "flight").read_text()
+    record = flight.read(text.rpartition("\n")[0].splitlines())  # the last one may be on its way
     steps = [step for _, step in record if step.at >= since.at]
     return [(step.at, step.event) for step in steps if isinstance(step.event, LinkSignalChanged)]
 
@@ -61,37 +62,38 @@ def wait_told(pair: Pair, node: Node, since: Since, *events: LinkSignalChanged) 
     def recorded() -> bool:
         return [event for _, event in told(node, since)] == list(events)
 
-    pair.wait(recorded, 5, f"{node.name} to have been told {events}")
+    pair.wait(recorded, 15, f"{node.name} to have been told {events}")
     return [at for at, _ in told(node, since)]
 
 
 def miss_beta(pair: Pair) -> None:
-    pair.wait(lambda: ("peer_lost", None) in alarms(pair.alpha), 10, "alpha to miss beta")
+    pair.wait(lambda: ("peer_lost", None) in alarms(pair.alpha), 20, "alpha to miss beta")
 
 
 def test_a_power_cut_takes_both_signals(wired: Pair) -> None:
     pair, since = wired, Since(wired)
     pair.beta.power_off()
     gone_at = boottime_ns()
-    pair.wait(lambda: signals(pair.alpha)["serial"] is False, 1, "the serial signal to be lost")
-    pair.wait(lambda: signals(pair.alpha)["direct"] is False, CARRIER_S, "the carrier to be lost")
+    pair.wait(lambda: signals(pair.alpha)["serial"] is False, 15, "the serial signal to be lost")
+    pair.wait(lambda: signals(pair.alpha)["direct"] is False, 15, "the carrier to be lost")
     miss_beta(pair)
-    pair.wait(lambda: len(told(pair.alpha, since)) >= 2, 5, "the record of it")
+    pair.wait(lambda: len(told(pair.alpha, since)) >= 2, 15, "the record of it")
     lost = {event: at for at, event in told(pair.alpha, since)}
     assert lost.keys() == {LOST_DIRECT, LOST_SERIAL}
     assert lost[LOST_DIRECT] < gone_at + CARRIER_S * SECOND
     assert lost[LOST_SERIAL] < gone_at + SECOND
-    lines = sorted(line.split(" ", 2)[2] for line in logged(pair.alpha, "signal of the far end", since.at))
+    said = wait_logged(pair, pair.alpha, "signal of the far end", since.at, 2)
+    lines = sorted(line.split(" ", 2)[2] for line in said)
     assert lines == [f"link {name}: signal of the far end lost" for name in ("direct", "serial")]
     since.assert_nothing_moved()
     pair.beta.boot()
-    pair.wait(lambda: signals(pair.alpha) == WHOLE, 10, "both signals again")
+    pair.wait(lambda: signals(pair.alpha) == WHOLE, 30, "both signals again")
 
 
 def test_a_daemon_that_dies_takes_its_modem_lines_and_leaves_the_carrier(wired: Pair) -> None:
     pair, since = wired, Since(wired)
     pair.beta.kill_daemon()
-    pair.wait(lambda: signals(pair.alpha)["serial"] is False, 1, "the serial signal to be lost")
+    pair.wait(lambda: signals(pair.alpha)["serial"] is False, 15, "the serial signal to be lost")
     miss_beta(pair)
     wait_told(pair, pair.alpha, since, LOST_SERIAL)
     assert signals(pair.alpha) == {"direct": True, "serial": False}
@@ -108,9 +110,10 @@ def test_a_daemon_that_is_frozen_is_still_felt(wired: Pair) -> None:
 def test_a_null_modem_that_is_pulled_out_is_lost_to_both(wired: Pair) -> None:
     pair, since = wired, Since(wired)
     pair.unplug_serial()
+    pulled_at = boottime_ns()
     for node in pair.nodes.values():
         (lost_at,) = wait_told(pair, node, since, LOST_SERIAL)
-        assert lost_at < since.at + SECOND
+        assert lost_at < pulled_at + SECOND
         assert signals(node) == {"direct": True, "serial": False}
     pair.heal()
     for node in pair.nodes.values():
@@ -122,9 +125,10 @@ def test_a_null_modem_that_is_pulled_out_is_lost_to_both(wired: Pair) -> None:
 def test_a_direct_cable_that_is_pulled_out_is_lost_alone(wired: Pair) -> None:
     pair, since = wired, Since(wired)
     pair.unplug_ethernet()  # beta's end is set down: it cannot tell
+    pulled_at = boottime_ns()
     wait_told(pair, pair.beta, since, LinkSignalChanged(DIRECT, None))
     (lost_at,) = wait_told(pair, pair.alpha, since, LOST_DIRECT)
-    assert lost_at < since.at + CARRIER_S * SECOND
+    assert lost_at < pulled_at + CARRIER_S * SECOND
     assert [signals(node) for node in pair.nodes.values()] == [
         {"direct": False, "serial": True},
         {"direct": None, "serial": True},

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.situation import ALL_VIPS, Since, logged, role, settle, status
+from tests.netns.situation import ALL_VIPS, Since, logged, role, settle, status, wait_logged
 from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import NODES
@@ -42,7 +42,7 @@ def steps(node: Node, since: int) -> list[dict[str, Any]]:
 
 def assert_stall_came_first(pair: Pair, node: Node, again: int, *, owned: bool) -> None:
     """The first thing that the decision heard was the stall; an owner's first wish was to let go."""
-    pair.wait(lambda: logged(node, "the loop was late", again), 10, f"{node.name} to notice")
+    wait_logged(pair, node, "the loop was late", again)
     first = next(step for step in steps(node, again) if step["event"]["type"] != "Woke")
     assert first["event"]["type"] == "Stalled", first
     if owned:
@@ -62,7 +62,7 @@ def test_the_active_one_sleeps(shared: Pair, seconds: int) -> None:
     pair.cut_bmc("alpha")
     again = freeze(pair, [pair.alpha], seconds)
     assert_stall_came_first(pair, pair.alpha, again, owned=True)
-    pair.wait(lambda: logged(pair.alpha, "claiming -> active", again), 20, "alpha to serve again")
+    wait_logged(pair, pair.alpha, "claiming -> active", again)
     assert status(pair.alpha)["grant"] == "not_taken"
     assert_accused_nobody(pair.alpha, again)
     assert pair.beta.has(*ALL_VIPS) == set()

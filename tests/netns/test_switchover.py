@@ -9,7 +9,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.netns.situation import ALL_VIPS, FENCE, QUICK, Since, alarms, logged, logged_at, role, settle, status
+from tests.netns.situation import (
+    ALL_VIPS,
+    FENCE,
+    QUICK,
+    Since,
+    alarms,
+    logged,
+    logged_at,
+    role,
+    settle,
+    status,
+    wait_logged,
+)
 from tests.rig.pair import Pair
 from tests.rig.setting import VIPS, Setting
 from tests.rig.wait import boottime_ns
@@ -22,7 +34,7 @@ def leave(pair: Pair, links: str) -> None:
     name = "direct" if links == "serial" else "serial"
     (pair.cut_ethernet if name == "direct" else pair.cut_serial)()
     down = ("link_in_down", name)
-    pair.wait(lambda: all(down in alarms(node) for node in pair.nodes.values()), 10, f"{name} to be named")
+    pair.wait(lambda: all(down in alarms(node) for node in pair.nodes.values()), 20, f"{name} to be named")
 
 
 @pytest.mark.parametrize("links", ["both", "serial", "direct"])
@@ -39,6 +51,8 @@ def test_a_switchover_moves_every_vip_without_a_fence(shared: Pair, console: str
     assert since.fences() == {"alpha": 0, "beta": 0}
     order = [(change.node, change.present) for change in pair.observer.held(since.at)]
     assert order == [("alpha", False)] * len(VIPS) + [("beta", True)] * len(VIPS)
+    wait_logged(pair, pair.alpha, "yielding -> standby", since.at)
+    wait_logged(pair, pair.beta, "-> claiming", since.at)
     released = logged_at(pair.alpha, "yielding -> standby", since.at)
     claimed = logged_at(pair.beta, "-> claiming", since.at)
     assert len(released) == len(claimed) == 1
@@ -65,7 +79,7 @@ def test_a_peer_that_dies_in_the_middle_leaves_one_owner(shared: Pair) -> None:
     answer = pair.alpha.hblink("switchover", timeout_s=60)
     assert answer.returncode == 1, answer.stdout
     pair.beta.crash()
-    pair.wait_active("alpha", 40)
+    pair.wait_active("alpha", 90)
     since.assert_never_two_owners()
     settle(pair, "alpha")
 
@@ -78,9 +92,9 @@ def test_no_planned_move_to_a_peer_that_a_command_may_still_switch_off(
     settle(pair, "alpha")
     pair.cut_bmc("alpha")
     pair.cut_links()
-    pair.wait(lambda: role(pair.beta) == "blocked", 20, "beta to be blocked, its command unanswered")
+    pair.wait(lambda: role(pair.beta) == "blocked", 60, "beta to be blocked, its command unanswered")
     pair.nullmodem.heal()
-    pair.wait(lambda: status(pair.beta)["peer_role"] == "active", 10, "beta to hear alpha")
+    pair.wait(lambda: status(pair.beta)["peer_role"] == "active", 20, "beta to hear alpha")
     assert status(pair.beta)["fence"]["outstanding"]
     away = pair.beta.hblink("switchover")
     assert away.returncode == 0, "away from the node that may yet die: " + away.stdout
@@ -99,8 +113,9 @@ def test_ending_the_active_daemon_hands_over(shared: Pair) -> None:
     pair.alpha.kill_daemon(signal.SIGTERM)
     assert pair.alpha.wait_daemon() == 0
     pair.wait_active("beta")
-    assert "grant=yielded" in logged(pair.beta, "-> claiming", since.at)[0]
-    assert "STOPPING=1" in [text for _, text in pair.alpha.notifications.said(since.at)]
+    assert "grant=yielded" in wait_logged(pair, pair.beta, "-> claiming", since.at)[0]
+    said = pair.alpha.notifications.said
+    pair.wait(lambda: "STOPPING=1" in [text for _, text in said(since.at)], 10, "STOPPING")
     pair.wait(lambda: ("peer_lost", None) in alarms(pair.beta), 10, "beta to miss alpha")
     assert role(pair.beta) == "active"
     assert since.fences() == {"alpha": 0, "beta": 0}
@@ -130,7 +145,7 @@ def test_the_last_daemon_ends_in_bounded_time_and_serves_again(shared: Pair) -> 
     assert pair.held() == {"alpha": set(), "beta": set()}, "released, not left to the lease"
     asked = boottime_ns()
     pair.alpha.start_daemon()
-    pair.wait_active("alpha", 60)
+    pair.wait_active("alpha", 90)
     print(f"alone again after {(boottime_ns() - asked) / 1e9:.1f} s")
     assert since.fences() == {"alpha": 0, "beta": 1}
     settle(pair, "alpha")

@@ -12,12 +12,13 @@ import pytest
 
 from hblink import flight
 from hblink.core.event import Started
-from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, logged, logged_at, role, settle, status
+from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, blocked, logged, logged_at, settle, wait_logged
 from tests.rig.node import HBLINK
 from tests.rig.pair import Pair
 from tests.rig.setting import SERVICE, VIPS, Setting
 from tests.rig.wait import boottime_ns
 
+MS = 1_000_000
 BETA_MAC = {"lan0": "02:00:00:00:01:02", "lan1": "02:00:00:00:02:02"}
 
 
@@ -53,6 +54,8 @@ def test_the_standby_fences_once_verifies_and_takes_over(build_pair: Callable[[S
         node.program = (*HBLINK, "run", "--flight", str(node.state / "flight"))
     pair.start()
     settle(pair, "alpha")
+    # A step is recorded before the log tells of it; what is not written yet dies with the node.
+    wait_logged(pair, pair.alpha, "claiming -> active")
     since = Since(pair)
     pair.alpha.crash()
     assert pair.wait_active("beta") is pair.beta
@@ -60,17 +63,19 @@ def test_the_standby_fences_once_verifies_and_takes_over(build_pair: Callable[[S
 
     # Who was told what, and in which order.
     assert since.commands("beta") == []
-    (off_at, off), (on_at, on) = since.commands("alpha")
+    (off_at, off), (on_at, on), *again = since.commands("alpha")
     assert (off, on) == (False, True)
+    assert all(on for _, on in again), "sent once more if the answer does not come in time"
     first = since.appeared(pair.beta)[0]
     assert off_at < first
     assert len(since.appeared(pair.beta)) == len(VIPS), "each address once"
+    (line,) = wait_logged(pair, pair.beta, "service is up grant=fenced", since.at)
     claimed = logged_at(pair.beta, "fencing -> claiming", since.at)
     offs = logged_at(pair.beta, "fence read: off", since.at)
     decided = logged_at(pair.beta, "sending power off", since.at)
     assert len(claimed) == len(decided) == 1
     assert len(offs) == 2
-    assert decided[0] <= off_at <= offs[0] < offs[1] <= claimed[0] <= first
+    assert decided[0] <= off_at <= offs[0] < offs[1] <= claimed[0] <= first + MS, "the log rounds"
     assert offs[1] - offs[0] >= QUICK.off_interval_ms * 1_000_000
     assert claimed[0] <= on_at
     since.assert_never_two_owners()
@@ -81,22 +86,24 @@ def test_the_standby_fences_once_verifies_and_takes_over(build_pair: Callable[[S
         address: BETA_MAC[interface] for address, interface in VIPS
     }
     for address, _ in VIPS:
-        announced = pair.observer.seen(address, "announce", since.at)
+        announced = pair.observer.seen(address, "announce", off_at)
         assert announced, f"{address} was not announced"
         assert {answer.node for answer in announced} == {"beta"}
         print(f"{address}: gap {pair.observer.gap_ns(address, since.at) / 1e6:.0f} ms")
 
     # Where each millisecond went.
-    (line,) = logged(pair.beta, "service is up grant=fenced", since.at)
     spent = {name: float(value) for name, value in re.findall(r"(\w+_ms)=([\d.]+)", line)}
     assert spent.keys() == {"silence_ms", "fence_ms", "device_ms", "start_ms", "total_ms"}
     assert spent["silence_ms"] >= QUICK.timing["deadtime_ms"]
     assert 0 < spent["device_ms"] < spent["fence_ms"]
-    assert spent["total_ms"] == pytest.approx(spent["silence_ms"] + spent["fence_ms"] + spent["start_ms"], abs=100)
+    assert spent["total_ms"] == pytest.approx(spent["silence_ms"] + spent["fence_ms"] + spent["start_ms"], abs=500)
 
     # And the record of it gives the same decisions once more.
+    moved = Since(pair)
     assert pair.alpha.hblink("switchover").returncode == 0
     settle(pair, "alpha")
+    wait_logged(pair, pair.alpha, "claiming -> active", moved.at)
+    wait_logged(pair, pair.beta, "yielding -> standby", moved.at)
     for node in pair.nodes.values():
         node.crash()
     died, returned = lives(pair.alpha.state / "flight")
@@ -113,9 +120,10 @@ def test_a_bmc_that_acts_late_is_waited_for(shared: Pair) -> None:
     pair.bmc("alpha").off_delay_s = 0.8
     pair.alpha.crash()
     pair.wait_active("beta")
+    wait_logged(pair, pair.beta, "fencing -> claiming", since.at)
     assert logged(pair.beta, "fence read: on", since.at), "it was read while still on"
     died_at = logged_at(pair.beta, "fence read: off", since.at)[0]
-    assert died_at <= since.appeared(pair.beta)[0]
+    assert died_at <= since.appeared(pair.beta)[0] + MS, "the log rounds"
     assert since.fences()["alpha"] == 1
     since.assert_never_two_owners()
 
@@ -124,13 +132,12 @@ def test_a_bmc_that_does_not_answer_blocks_and_is_asked_again(shared: Pair) -> N
     pair, since = shared, Since(shared)
     pair.cut_bmc("alpha")
     pair.alpha.crash()
-    pair.wait(lambda: role(pair.beta) == "blocked", 20, "beta to be blocked")
-    assert status(pair.beta)["reason"] == "fence_failed"
-    assert status(pair.beta)["fence"]["outstanding"]
-    assert ("blocked", None) in alarms(pair.beta)
+    document = pair.wait(lambda: blocked(pair.beta, "fence_failed"), 60, "beta to be blocked")
+    assert document["fence"]["outstanding"]
+    assert "blocked" in {alarm["code"] for alarm in document["alarms"]}
     assert pair.beta.has(*ALL_VIPS) == set()
     pair.heal_bmc("alpha")
-    pair.wait_active("beta", 60)  # in its next slot
+    pair.wait_active("beta", 90)  # in its next slot
     assert since.fences()["alpha"] == 1
     since.assert_never_two_owners()
 
@@ -141,7 +148,7 @@ def test_a_crashed_standby_costs_the_service_nothing(shared: Pair) -> None:
     pair.beta.crash()
     pair.wait(lambda: ("peer_lost", None) in alarms(pair.alpha), 10, "alpha to miss beta")
     asked = boottime_ns()
-    pair.wait(lambda: len(pair.observer.seen(VIPS[0][0], "echo", asked)) > 100, 10, "a second of service")
+    pair.wait(lambda: len(pair.observer.seen(VIPS[0][0], "echo", asked)) > 100, 30, "a second of service")
     since.assert_nothing_moved()
     pair.beta.power_off()
     pair.beta.boot()
@@ -153,8 +160,8 @@ def test_a_crashed_standby_costs_the_service_nothing(shared: Pair) -> None:
 def test_lost_service_carrier_moves_the_service_without_a_fence(shared: Pair, interface: str) -> None:
     pair, since = shared, Since(shared)
     pair.cut_service("alpha", interface)
-    pair.wait(lambda: pair.beta.has(*ALL_VIPS) == ALL_VIPS, 10, "beta to hold the VIPs")
-    pair.wait(lambda: pair.alpha.has(*ALL_VIPS) == set(), 10, "alpha to hold none")
+    pair.wait(lambda: pair.beta.has(*ALL_VIPS) == ALL_VIPS, 20, "beta to hold the VIPs")
+    pair.wait(lambda: pair.alpha.has(*ALL_VIPS) == set(), 20, "alpha to hold none")
     assert since.fences() == {"alpha": 0, "beta": 0}
     assert ("no_service_carrier", None) in alarms(pair.alpha)
     since.assert_never_two_owners()
