@@ -66,7 +66,7 @@ def test_following_shows_an_operator_s_act_as_it_happens(shared: Pair) -> None:
         asked = next(event for event in seen if event["text"] == "operator asks for a switchover")
         assert asked["kind"] == "operator"
         assert asked["fields"]["uid"] == 0
-        wait_until(lambda: pair.beta.has("192.0.2.10/32") or None, 5, "beta to own the service")
+        wait_until(lambda: pair.beta.has("192.0.2.10/32") or None, 15, "beta to own the service")
     finally:
         end(follower)
     settle(pair, "beta")
@@ -95,7 +95,7 @@ def test_a_follower_stays_when_the_daemon_is_restarted(shared: Pair) -> None:
     try:
         assert follower.stdout is not None
         follower.stdout.readline()
-        pair.wait(lambda: status(pair.beta)["followers"] == 1, 10, "the follower to wait for news")
+        pair.wait(lambda: status(pair.beta)["followers"] == 1, 20, "the follower to wait for news")
         pair.beta.kill_daemon(signal.SIGTERM)
         assert pair.beta.wait_daemon() == 0
         pair.beta.start_daemon()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.netns.situation import QUICK, Since, alarms, link, role, settle, status
+from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.relay import Relay
-from tests.rig.wait import boottime_ns
+from tests.rig.wait import boottime_ns, wait_until
 
 SECOND = 1_000_000_000
 LOSS = 0.3
@@ -42,9 +42,12 @@ def relay(shared: Pair) -> Iterator[Relay]:
 def hold(pair: Pair, seconds: float) -> None:
     """Let the faults work, and see all the time that both nodes stay what they are."""
     end = boottime_ns() + int(seconds * SECOND)
-    while boottime_ns() < end:
+
+    def is_over() -> bool:
         assert (role(pair.alpha), role(pair.beta)) == ("active", "standby")
-        time.sleep(0.25)
+        return boottime_ns() >= end
+
+    wait_until(is_over, seconds + 30, f"{seconds} s", logs=pair.logs, interval_s=0.25)
 
 
 def well_again(pair: Pair, since: Since) -> None:
@@ -122,10 +125,14 @@ def test_noise_on_the_serial_line_is_named_and_the_other_link_carries(shared: Pa
     pair, since = shared, Since(shared)
     pair.nullmodem.noise(0.2)
     named = ("link_in_down", "serial")
-    pair.wait(lambda: all(named in alarms(node) for node in pair.nodes.values()), 20, "both to name it")
+    pair.wait(lambda: all(named in alarms(node) for node in pair.nodes.values()), 30, "both to name it")
+
+    def spoilt(node: Node) -> int:
+        rejected: dict[str, int] = link(status(node), "serial")["rejected"]
+        return rejected.get("bit_errors", 0) + rejected.get("noise", 0)
+
     for node in pair.nodes.values():
-        rejected = link(status(node), "serial")["rejected"]
-        assert rejected.get("bit_errors", 0) + rejected.get("noise", 0) > 3
+        pair.wait(lambda node=node: spoilt(node) > 3, 20, f"{node.name} to count them")
         assert link(status(node), "direct")["in"] == "up"
     hold(pair, 2)
     well_again(pair, since)

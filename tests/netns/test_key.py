@@ -31,7 +31,7 @@ def after_frames(pair: Pair) -> None:
 
     before = received()
     pair.wait(
-        lambda: min(now - then for now, then in zip(received(), before, strict=True)) >= FRAMES, 30, "more frames"
+        lambda: min(now - then for now, then in zip(received(), before, strict=True)) >= FRAMES, 60, "more frames"
     )
 
 
@@ -65,7 +65,7 @@ def agree(pair: Pair, here: str, accepted: list[int], active: int) -> None:
     other = pair.other(pair.nodes[here])
     pair.wait(
         lambda: (keys(other)["peer_accepted"], keys(other)["peer_active"]) == (accepted, active),
-        10,
+        30,
         f"{other.name} to know the keys of {here}",
     )
 
@@ -73,7 +73,7 @@ def agree(pair: Pair, here: str, accepted: list[int], active: int) -> None:
 def test_a_rotation_on_a_live_pair_rejects_no_frame(shared: Pair) -> None:
     pair = shared
     alpha, beta = pair.alpha, pair.beta
-    pair.wait(lambda: all(keys(node)["peer_accepted"] for node in pair.nodes.values()), 10, "both to know the keys")
+    pair.wait(lambda: all(keys(node)["peer_accepted"] for node in pair.nodes.values()), 30, "both to know the keys")
     since, before = Since(pair), rejects(pair)
     assert listed(alpha)["next"].startswith("nothing:")
 

@@ -34,8 +34,11 @@ def scrape(node: Node) -> Scrape:
 
 
 def test_exactly_one_node_is_active_and_all_is_told(shared: Pair) -> None:
-    knows = lambda node: status(node).get("peer_version") and status(node).get("config_match")  # noqa: E731
-    shared.wait(lambda: all(knows(node) for node in shared.nodes.values()), 10, "the nodes to know of each other")
+    def knows(node: Node) -> bool:
+        document = status(node)
+        return bool(document.get("peer_version") and document.get("config_match") and document["fence"]["ready"])
+
+    shared.wait(lambda: all(knows(node) for node in shared.nodes.values()), 30, "the nodes to know of each other")
     got = {name: scrape(node) for name, node in shared.nodes.items()}
     assert {name: each.value("hblink_active") for name, each in got.items()} == {"alpha": 1, "beta": 0}
     for name, each in got.items():
