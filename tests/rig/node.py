@@ -193,7 +193,7 @@ class Node:
         where = ["nsenter", "--target", str(first), "--mount", "--pid", "--ipc", "--net", "--uts"]
         return [*UNTIL_PARENT_DIES, *where, "--", *argv]
 
-    def run(self, *argv: str, timeout_s: float = 20) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a program on the node to its end, in the daemon's environment; its exit status is the caller's."""
         return subprocess.run(
             self.command(argv),
@@ -206,7 +206,7 @@ class Node:
             check=False,
         )
 
-    def hblink(self, *words: str, timeout_s: float = 20) -> subprocess.CompletedProcess[str]:
+    def hblink(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run an `hblink` command on the node, as its operator would."""
         return self.run(*HBLINK, *words, timeout_s=timeout_s)
 
@@ -277,7 +277,7 @@ class Node:
         assert self._daemon is not None
         send(self._daemon.pid, signal.SIGCONT)
 
-    def wait_daemon(self, timeout_s: float = 15) -> int:
+    def wait_daemon(self, timeout_s: float = 30) -> int:
         """Wait for the daemon to end and return its exit status, negative for a signal."""
         assert self._daemon is not None
         daemon = self._daemon

@@ -200,7 +200,7 @@ class Pair:
     def _vips(self) -> list[str]:
         return [address for address, _ in self.setting.vips]
 
-    def wait_active(self, name: str | None = None, timeout_s: float = 20) -> Node:
+    def wait_active(self, name: str | None = None, timeout_s: float = 60) -> Node:
         """Wait until one node (`name`, if given) alone holds all VIPs and the client is answered by it for each."""
 
         def settled() -> Node | None:
