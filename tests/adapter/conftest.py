@@ -9,7 +9,7 @@ import pytest
 
 from hblink.loop import Loop
 from tests.adapter.loopback_bmc import Bmc, loopback_bmc
-from tests.adapter.stage import run_until
+from tests.adapter.stage import Clock, run_until
 from tests.rig.namespace import Lab, lab
 
 
@@ -46,8 +46,14 @@ def bmc(simulator: Bmc) -> Bmc:
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
+def clock() -> Clock:
+    """The clock of `loop`."""
+    return Clock()
+
+
+@pytest.fixture
+def loop(clock: Clock) -> Iterator[Loop]:
     """A loop all of whose children are reaped in the end."""
-    loop = Loop()
+    loop = Loop(clock)
     yield loop
     run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hblink.loop import Loop
+from hblink.loop import Loop, boottime_ns
 from tests.rig.namespace import Namespace
 
 CLONE_NEWNET = 0x4000_0000
@@ -39,7 +39,21 @@ def inside(namespace: Namespace) -> Iterator[None]:
         os.close(home)
 
 
-def run_until(loop: Loop, condition: Callable[[], object], what: str, timeout_s: float = 10) -> None:
+class Clock:
+    """The loop's clock, which can be put forward: a deadline then passes at the moment that the test means."""
+
+    def __init__(self) -> None:
+        self._ahead_ns = 0
+
+    def __call__(self) -> int:
+        return boottime_ns() + self._ahead_ns
+
+    def leap(self, duration_ns: int) -> None:
+        """Put it forward."""
+        self._ahead_ns += duration_ns
+
+
+def run_until(loop: Loop, condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
     """Run `loop` until `condition()` is true; an assertion fails, saying `what` was awaited, after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():

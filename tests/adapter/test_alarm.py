@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hblink.alarm import QUEUE_LIMIT, AlarmHook
+from hblink.alarm import DEADLINE_NS, QUEUE_LIMIT, AlarmHook
 from hblink.loop import Loop
 from tests.adapter.stage import run_until
 
@@ -44,19 +44,19 @@ def test_one_at_a_time_and_the_oldest_is_dropped(loop: Loop, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("argv", "deadline_ns", "words"),
     [
-        (("sh", "-c", "echo no modem >&2; exit 4"), "exit status 4: no modem"),
-        (("no-such-hook",), "no such program"),
-        (("sh", "-c", "kill -9 $$"), "ended by signal 9"),
-        (("sh", "-c", "sleep 600 & sleep 600"), "killed after"),
+        (("sh", "-c", "echo no modem >&2; exit 4"), DEADLINE_NS, "exit status 4: no modem"),
+        (("no-such-hook",), DEADLINE_NS, "no such program"),
+        (("sh", "-c", "kill -9 $$"), DEADLINE_NS, "ended by signal 9"),
+        (("sh", "-c", "sleep 600 & sleep 600"), SECOND // 5, "killed after"),
     ],
 )
 def test_a_failing_hook_is_counted_and_the_next_alarm_still_comes(
-    loop: Loop, argv: tuple[str, ...], words: str
+    loop: Loop, argv: tuple[str, ...], deadline_ns: int, words: str
 ) -> None:
     said: list[str] = []
-    hook = AlarmHook(loop, argv, deadline_ns=SECOND // 5, on_failure=lambda detail, now: said.append(f"{detail} {now}"))
+    hook = AlarmHook(loop, argv, deadline_ns=deadline_ns, on_failure=lambda detail, now: said.append(f"{detail} {now}"))
     hook.notify({"alarm": "blocked"})
     hook.notify({"alarm": "takeover"})
     run_until(loop, lambda: hook.idle, "the hook")

@@ -13,7 +13,7 @@ import pytest
 
 from hblink.loop import Loop
 from hblink.process import INTERRUPT_GRACE_NS, OUTPUT_LIMIT, Finished, run
-from tests.adapter.stage import run_until
+from tests.adapter.stage import Clock, run_until
 from tests.rig.wait import wait_until
 
 SECOND = 1_000_000_000
@@ -34,7 +34,7 @@ class Stage:
 
     def drive(self, until: Callable[[], object]) -> None:
         """Run the loop until the condition holds."""
-        run_until(self.loop, until, "the end of a child", timeout_s=20)
+        run_until(self.loop, until, "the end of a child")
 
     def result(self, *argv: str, deadline_ns: int = LONG_NS, stdin: bytes | None = None) -> Finished:
         """Run one child to its end."""
@@ -44,10 +44,10 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(clock: Clock) -> Iterator[Stage]:
     """Check after the test that every descriptor of the children was closed."""
     before = set(os.listdir("/proc/self/fd"))
-    loop = Loop()
+    loop = Loop(clock)
     yield Stage(loop)
     run_until(loop, lambda: not loop._selector.get_map(), "every child reaped")
     loop._selector.close()
@@ -135,16 +135,14 @@ def test_output_is_bounded_and_what_exceeds_it_does_not_stop_the_child(stage: St
     assert (len(finished.stdout), len(finished.stderr)) == (OUTPUT_LIMIT, OUTPUT_LIMIT)
 
 
-def test_deadline_kills_the_whole_group(stage: Stage) -> None:
-    process = run(
-        stage.loop,
-        ("sh", "-c", "trap '' TERM HUP; sleep 600 & sh -c 'sleep 600; true' & echo started; wait"),
-        deadline_ns=SECOND // 2,
-        on_exit=stage.on_exit,
-    )
+def test_deadline_kills_the_whole_group(stage: Stage, clock: Clock) -> None:
+    script = "trap '' TERM HUP; sleep 600 & sh -c 'sleep 600; true' & echo started; wait"
+    process = run(stage.loop, ("sh", "-c", script), deadline_ns=LONG_NS, on_exit=stage.on_exit)
     group = process.pid
     assert group is not None
-    stage.drive(lambda: len(members(group)) >= 4 or stage.ended)
+    stage.drive(lambda: len(members(group)) >= 4 and process._outputs[0].data)
+    assert stage.ended == []
+    clock.leap(LONG_NS)
     stage.drive(lambda: stage.ended)
     assert stage.ended[0].timed_out
     assert stage.ended[0].signal == signal.SIGKILL
@@ -172,7 +170,7 @@ def test_a_grandchild_with_its_own_session_escapes_but_holds_nobody_up(stage: St
     escaped = int(said.read_text())
     process.kill()
     stage.drive(lambda: stage.ended)  # although the escaped one holds the output pipes open
-    assert members(escaped) == [escaped]
+    stage.drive(lambda: members(escaped) == [escaped])  # and its mv has ended
     os.kill(escaped, signal.SIGKILL)
     stage.drive(lambda: not members(escaped))
 
@@ -232,15 +230,18 @@ def test_a_child_that_cannot_start_can_be_interrupted(stage: Stage) -> None:
 
 def test_timers_run_while_a_child_runs(stage: Stage) -> None:
     order: list[str] = []
+    process = run(stage.loop, ("sleep", "600"), deadline_ns=LONG_NS, on_exit=lambda *_: order.append("end"))
 
     def tick(now: int) -> None:
         order.append("tick")
-        stage.loop.call_at(now + SECOND // 100, tick)
+        if len(order) < 5:
+            stage.loop.call_at(now + SECOND // 100, tick)
+        else:
+            process.kill()
 
     tick(stage.loop.now())
-    run(stage.loop, ("sleep", "0.3"), deadline_ns=LONG_NS, on_exit=lambda *_: order.append("end"))
     stage.drive(lambda: "end" in order)
-    assert order.index("end") >= 5
+    assert order == [*["tick"] * 5, "end"]
 
 
 def test_many_at_once_each_get_their_own_answer(stage: Stage) -> None:
@@ -274,10 +275,10 @@ def test_late_output_of_one_child_is_not_taken_for_the_next_ones(stage: Stage, t
     process = run(stage.loop, ("sh", "-c", script), deadline_ns=LONG_NS, on_exit=start_next)
     group = process.pid
     assert group is not None
-    wait_until(lambda: members(group) and group not in members(group), 20, "the leader has ended")
+    wait_until(lambda: members(group) and group not in members(group), 60, "the leader has ended")
     with gate.open("r+b", buffering=0) as key:
         key.write(b"go\n")
-        wait_until(said.exists, 20, "the grandchild has spoken")
+        wait_until(said.exists, 60, "the grandchild has spoken")
     stage.drive(lambda: len(stage.ended) == 2)
     assert [finished.stdout for finished in stage.ended] == [b"late\n", b"next\n"]
 
@@ -312,11 +313,13 @@ def test_children_die_with_a_killed_daemon(stage: Stage) -> None:
     program = (
         "from hblink.loop import Loop\nfrom hblink.process import run\n"
         "loop = Loop()\nchild = run(loop, ('sleep', '600'), deadline_ns=10**12, on_exit=lambda *_: None)\n"
-        "loop.call_at(loop.now() + 10**8, lambda now: print(child.pid, flush=True))\nloop.run()\n"
+        "print(child.pid, flush=True)\nloop.run()\n"
     )
     daemon = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert daemon.stdout is not None
     pid = int(daemon.stdout.readline())
+    name = Path(f"/proc/{pid}/comm")
+    wait_until(lambda: name.read_text() == "sleep\n", 60, "setpriv to have asked the kernel for it")
     daemon.kill()
     daemon.wait()
     daemon.stdout.close()
