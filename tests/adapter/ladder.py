@@ -103,7 +103,7 @@ class Ladder:
 
         return make
 
-    def drive(self, count: int, timeout_s: float = 20) -> None:
+    def drive(self, count: int, timeout_s: float = 60) -> None:
         """Run until there are `count` events."""
         run_until(self.loop, lambda: len(self.events) >= count, f"{count} events", timeout_s)
         assert len(self.events) == count

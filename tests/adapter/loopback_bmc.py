@@ -62,6 +62,25 @@ class Settings:
     command_timeout_ns: int = 10 * SECOND
 
 
+def claimed_port() -> tuple[socket.socket, int]:
+    """Return a port that is free for UDP, and a TCP socket on it: another test run sees by that that it is taken.
+
+    It is below those that the kernel gives to whoever asks for any (ip(7), ip_local_port_range), as ipmi_sim binds it
+    only a moment later.
+    """
+    for port in range(20_000, 32_000):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+        else:
+            return claim, port
+    raise AssertionError("no port is free")
+
+
 class Bmc:
     """An ipmi_sim whose chassis is a file: `power` holds 0 or 1, `requests` what was asked of it; `fru`: its inventory.
 
@@ -70,9 +89,7 @@ class Bmc:
 
     def __init__(self, directory: Path, guid: str = GUID, fru: bytes = b"") -> None:
         self.directory = directory
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self._claim, self.port = claimed_port()
         program, password = directory / "chassis", directory / "password"
         program.write_text(CHASSIS.format(directory=directory))
         program.chmod(0o700)
@@ -116,6 +133,7 @@ class Bmc:
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._claim.close()
 
 
 @contextlib.contextmanager
@@ -123,7 +141,7 @@ def loopback_bmc(directory: Path, guid: str = GUID, fru: bytes = b"") -> Iterato
     """Start a BMC, wait until it listens, and end it."""
     bmc = Bmc(directory, guid, fru)
     try:
-        wait_until(lambda: bmc.bound, 10, "ipmi_sim listens", logs=[directory / "log"])
+        wait_until(lambda: bmc.bound, 60, "ipmi_sim listens", logs=[directory / "log"])
         yield bmc
     finally:
         bmc.close()

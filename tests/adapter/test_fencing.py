@@ -19,7 +19,7 @@ from hblink.fencing.password import PasswordError, read_password
 from hblink.loop import Loop
 from hblink.process import Finished
 from tests.adapter.loopback_bmc import CHASSIS, PASSWORD, Bmc, Settings, ipmitools, silent_port
-from tests.adapter.stage import run_until
+from tests.adapter.stage import Clock, run_until
 
 SECOND = 1_000_000_000
 
@@ -108,15 +108,24 @@ def test_nobody_there_is_unreachable_at_the_deadline_and_leaves_no_process(loop:
     run_until(loop, lambda: not ipmitools(silent.port), "the answer")
 
 
-def test_a_bmc_that_stops_in_mid_session_times_out(loop: Loop, bmc: Bmc) -> None:
+def test_a_bmc_that_stops_in_mid_session_times_out(loop: Loop, clock: Clock, bmc: Bmc) -> None:
     """Frozen while the chassis is asked: the session stands, the answer does not come."""
     (bmc.directory / "chassis").write_text(f"#!/bin/sh\nkill -STOP {bmc.process.pid}\n")
+    answers: list[Reading] = []
+
+    def stands_still() -> bool:
+        return Path(f"/proc/{bmc.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     try:
-        answer = reading(loop, replace(bmc.settings, command_timeout_ns=SECOND))
+        IpmiDevice(loop, bmc.settings).read_power(lambda answer, now: answers.append(answer) if now else None)
+        run_until(loop, stands_still, "the BMC to stand still")
+        assert answers == []
+        clock.leap(bmc.settings.command_timeout_ns)
+        run_until(loop, lambda: answers, "the answer")
     finally:
         (bmc.directory / "chassis").write_text(CHASSIS.format(directory=bmc.directory))
         os.kill(bmc.process.pid, signal.SIGCONT)
-    assert (answer.power, answer.reason) == (Power.UNKNOWN, FenceReason.TIMED_OUT), answer
+    assert (answers[0].power, answers[0].reason) == (Power.UNKNOWN, FenceReason.TIMED_OUT), answers
 
 
 def test_without_ipmitool(loop: Loop, bmc: Bmc, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def ipmilan(bmc: Bmc, **more: str) -> Agent:
 def reading(loop: Loop, agent: Agent) -> Reading:
     answers: list[Reading] = []
     AgentDevice(loop, agent).read_power(lambda answer, now: answers.append(answer) if now else None)
-    run_until(loop, lambda: answers, "the reading", timeout_s=30)
+    run_until(loop, lambda: answers, "the reading")
     return answers[0]
 
 
@@ -38,7 +38,7 @@ def commanded(loop: Loop, agent: Agent, verb: str) -> Commanded:
     device = AgentDevice(loop, agent)
     request = device.power_off if verb == "off" else device.power_on
     request(lambda answer, now: answers.append(answer) if now else None)
-    run_until(loop, lambda: answers, "the answer", timeout_s=30)
+    run_until(loop, lambda: answers, "the answer")
     return answers[0]
 
 
@@ -122,8 +122,9 @@ def test_an_agent_that_is_killed_half_way_leaves_no_orphan(loop: Loop, bmc: Bmc)
         running = AgentDevice(loop, agent).power_off(lambda answer, now: answers.append(answer) if now else None)
         leader = getattr(running, "pid", None)
         assert leader is not None
-        run_until(loop, lambda: len(children(leader)) >= 2, "the agent's ipmitool")
+        run_until(loop, lambda: ipmitools(silent.port), "the agent's ipmitool")  # for which the agent waits
         group = children(leader)
+        assert len(group) >= 2
         assert {os.getpgid(pid) for pid in group} == {leader}
         running.kill()
         run_until(loop, lambda: answers, "the answer")
@@ -155,7 +156,8 @@ def test_the_deadline_ends_the_whole_group(loop: Loop, bmc: Bmc) -> None:
         )
         answer = commanded(loop, agent, "off")
         assert (answer.accepted, answer.reason) == (False, FenceReason.TIMED_OUT)
-        assert SECOND <= answer.elapsed_ns < 3 * SECOND
+        assert answer.elapsed_ns >= SECOND
+        assert answer.detail.startswith("killed after "), "not by the end of its own patience"
         assert PASSWORD not in answer.detail
         run_until(loop, lambda: not ipmitools(silent.port), "no orphan")
 

@@ -38,7 +38,8 @@ port = {port}
 user = "{user}"
 password_file = "{password}"
 cipher_suite = {suite}
-command_timeout_ms = 3000
+command_timeout_ms = {timeout}
+attempt_ms = 600000
 {more}
 """
 
@@ -64,6 +65,7 @@ def write(directory: Path, bmc: Bmc, more: str = "", **values: object) -> Path:
         "user": "fence",
         "password": bmc.settings.password_file,
         "suite": 3,
+        "timeout": 60_000,  # a look that takes half of it is called slow
         "more": more,
     }
     file = directory / "hblink.toml"
@@ -103,7 +105,7 @@ def test_each_misconfiguration_has_its_own_reason(bmc: Bmc, tmp_path: Path, caps
             (FenceReason.WRONG_USER, {"user": "nobody"}),
             (FenceReason.WRONG_CIPHER, {"suite": 17}),
             (FenceReason.UNREADABLE_PASSWORD, {"password": tmp_path / "none"}),
-            (FenceReason.UNREACHABLE, {"port": silent.port}),
+            (FenceReason.UNREACHABLE, {"port": silent.port, "timeout": 3000}),
             (FenceReason.WRONG_DEVICE, {"more": f'guid = "{"0" * 31}1"'}),
         ):
             directory = tmp_path / reason.value

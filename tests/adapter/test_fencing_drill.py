@@ -17,13 +17,13 @@ from hblink.loop import Loop
 from tests.adapter.agent import Agent, dummy
 from tests.adapter.ladder import Choice, Hole, Ladder, Rung
 from tests.adapter.loopback_bmc import Bmc, Settings, silent_port
-from tests.adapter.stage import run_until
+from tests.adapter.stage import Clock, run_until
 from tests.rig.outlet import Outlet, write_agent
 from tests.rig.standin import standin
 from tests.unit.one import ALPHA, Node, active_alpha, serve
 
 SETTINGS = replace(
-    ALPHA, fence_attempt_ns=3 * SECOND, off_interval_ns=100 * MS, poll_interval_ns=100 * MS, power_on_retry_ns=SECOND
+    ALPHA, fence_attempt_ns=60 * SECOND, off_interval_ns=100 * MS, poll_interval_ns=100 * MS, power_on_retry_ns=SECOND
 )
 
 
@@ -51,7 +51,7 @@ class Drill:
 
     def answer(self) -> Answer:
         """Run to the end of the drill, and as long as it takes until nothing is wanted of the fence any more."""
-        run_until(self.ladder.loop, lambda: self._turn() or self._is_over(), "the end of the drill", 30)
+        run_until(self.ladder.loop, lambda: self._turn() or self._is_over(), "the end of the drill")
         [answer] = [effect for effect in self.node.all if isinstance(effect, Answer)]
         return answer
 
@@ -139,14 +139,18 @@ def test_a_level_that_is_dead_fails_and_no_other_stands_in_for_it(drill: Drill, 
 
 
 def test_what_a_level_has_switched_off_before_it_died_another_switches_on(
-    drill: Drill, bmc: Bmc, outlet: Outlet
+    drill: Drill, clock: Clock, bmc: Bmc, outlet: Outlet
 ) -> None:
     outlet.fail("dies")
     drill.ask(1)
-    run_until(drill.ladder.loop, lambda: drill._turn() or drill.node.state.drill is None, "the end of the drill", 30)
+    run_until(
+        drill.ladder.loop, lambda: drill._turn() or (1, "read") in drill.ladder.steps, "a reading after its death"
+    )
+    clock.leap(SETTINGS.fence_attempt_ns)
+    run_until(drill.ladder.loop, lambda: drill._turn() or drill.node.state.drill is None, "the end of the drill")
     [answer] = [effect for effect in drill.node.all if isinstance(effect, Answer)]
     assert answer == Answer(4, ok=False, reason=Reason.TIMED_OUT)
-    run_until(drill.ladder.loop, lambda: drill._turn() or bmc.power == "1", "the machine to be on again", 10)
+    run_until(drill.ladder.loop, lambda: drill._turn() or bmc.power == "1", "the machine to be on again")
     assert bmc.commands == ["set 0", "set 1"]
     assert {level for level, step in drill.ladder.steps if step in ("off", "read")} == {1}
     assert drill.node.state.outstanding_until is not None

@@ -107,6 +107,7 @@ def test_a_poll_gives_way_at_once(stage: Stage, bmc: Bmc, request_name: str) -> 
     assert stage.events == [PowerCommanded(1, True) if request_name == "on" else PowerRead(1, Power.ON)]
     assert bmc.commands == (["set 1"] if request_name == "on" else [])
     stage.hole.assert_no_orphan()
+    run_until(stage.loop, lambda: len(stage.records) == 2, "the end of the poll")
     assert {(record.step, record.reason) for record in stage.records} >= {(Step.POLL, FenceReason.CANCELLED)}
     assert stage.readiness == [True], "a poll that was killed says nothing of the device"
 

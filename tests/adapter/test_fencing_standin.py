@@ -16,9 +16,9 @@ from hblink.fencing.device import FenceReason, Inspection
 from hblink.fencing.ipmi import IpmiDevice
 from hblink.fencing.record import FenceWarning
 from hblink.loop import Loop
-from tests.adapter.ladder import Ladder, Rung
+from tests.adapter.ladder import LONG_NS, Ladder, Rung
 from tests.adapter.loopback_bmc import Settings, ipmitools
-from tests.adapter.stage import run_until
+from tests.adapter.stage import Clock, run_until
 from tests.rig.rmcp import USER
 from tests.rig.standin import StandIn, standin
 
@@ -39,7 +39,7 @@ def settings(bmc: StandIn, tmp_path: Path) -> Settings:
 def look(loop: Loop, settings: Settings) -> Inspection:
     answers: list[Inspection] = []
     IpmiDevice(loop, settings).inspect(lambda answer, now: answers.append(answer) if now else None)
-    run_until(loop, lambda: answers, "the look", timeout_s=20)
+    run_until(loop, lambda: answers, "the look")
     return answers[0]
 
 
@@ -140,26 +140,33 @@ def test_a_wrong_password_and_a_suite_that_is_refused(loop: Loop, bmc: StandIn, 
     assert bmc.commands == []
 
 
-def test_a_slow_bmc_is_named_slow_and_then_too_slow(loop: Loop, bmc: StandIn, settings: Settings) -> None:
+def test_a_slow_bmc_is_named_slow_and_then_too_slow(loop: Loop, clock: Clock, bmc: StandIn, settings: Settings) -> None:
     bmc.delay_s = 0.1  # an exchange; a look takes about ten
     stage = ladder(loop, settings, Rung(command_timeout_ns=SECOND))
     fence = stage.fence()
     fence.poll()
-    run_until(loop, lambda: stage.records, "a poll", timeout_s=20)
+    run_until(loop, lambda: stage.records, "a poll")
     assert (fence.readiness.ready, fence.readiness.warnings) == (True, (FenceWarning.SLOW,))
-    most_ns = fence.readiness.elapsed_ns * 8 // 10  # its session stands by then
-    assert look(loop, replace(settings, command_timeout_ns=most_ns)).reason is FenceReason.TIMED_OUT
+    bmc.asked.clear()
+    assert fence.poll()
+    run_until(loop, lambda: bmc.asked, "a question in a session")
+    clock.leap(settings.command_timeout_ns)
+    run_until(loop, partial(stage.said, 2), "the end of the poll")
+    assert stage.records[1].reason is FenceReason.TIMED_OUT
 
 
-def test_a_bmc_that_dies_in_the_middle_of_off(loop: Loop, bmc: StandIn, settings: Settings) -> None:
+def test_a_bmc_that_dies_in_the_middle_of_off(loop: Loop, clock: Clock, bmc: StandIn, settings: Settings) -> None:
     bmc.dies_on = "off"
-    stage = ladder(loop, replace(settings, command_timeout_ns=SECOND))
+    stage = ladder(loop, settings)
     fence = stage.fence()
     fence.off(1)
+    run_until(loop, lambda: "off" in bmc.asked, "off to have left")
+    assert stage.events == []
+    clock.leap(settings.command_timeout_ns)
     stage.drive(1)
     assert stage.events == [PowerCommanded(1, False)]
     assert stage.records[-1].reason is FenceReason.TIMED_OUT
-    assert SECOND <= stage.records[-1].elapsed_ns < 2 * SECOND, "it costs its deadline, not 60 s"
+    assert stage.records[-1].detail.startswith("killed after "), "it costs its deadline, not 60 s"
     run_until(loop, lambda: not ipmitools(bmc.port), "no orphan")
     assert set(bmc.commands) == {"off"}
 
@@ -181,16 +188,18 @@ def test_power_is_told_as_the_device_tells_it(
 
 
 def test_a_level_that_takes_its_time_is_waited_for(loop: Loop, bmc: StandIn, settings: Settings) -> None:
-    bmc.off_takes_s = 1.2
+    bmc.stuck = True  # for the time being
     with standin("f" * 31 + "0") as second:
         other = Settings(second.port, settings.password_file, cipher_suite=17)
-        stage = Ladder(loop, [(IpmiDevice(loop, settings), Rung("one")), (IpmiDevice(loop, other), Rung("two"))])
+        one = (IpmiDevice(loop, settings), Rung("one", attempt_ns=LONG_NS))
+        stage = Ladder(loop, [one, (IpmiDevice(loop, other), Rung("two"))])
         fence = stage.fence()
         fence.off(1)
+        run_until(loop, lambda: stage.steps.count((0, "verify")) >= 2, "two readings of it")
+        assert stage.events == []
+        bmc.on = False
         stage.drive(1)
         assert stage.events == [PowerCommanded(1, True)]
-        assert not bmc.on
-        assert [step for _, step in stage.steps].count("verify") >= 2
         assert second.asked == []
 
 
@@ -212,10 +221,10 @@ def test_a_storm_with_three_of_ten_datagrams_lost(loop: Loop, tmp_path: Path) ->
         for fence in fences:
             fence.start()
             fence.off(1)
-        run_until(loop, lambda: all(len(stage.events) == 1 for stage in stages), "an answer to each off", 15)
+        run_until(loop, lambda: all(len(stage.events) == 1 for stage in stages), "an answer to each off")
         for fence in fences:
             fence.read(2)
-        run_until(loop, lambda: all(len(stage.events) == 2 for stage in stages), "an answer to each reading", 8)
+        run_until(loop, lambda: all(len(stage.events) == 2 for stage in stages), "an answer to each reading")
         for bmc, stage in zip(machines, stages, strict=True):
             assert stage.events[1] != PowerRead(2, Power.OFF) or not bmc.on, "OFF was told of a machine that is on"
             assert stage.events[0] != PowerCommanded(1, True) or "off" in bmc.commands
@@ -224,7 +233,7 @@ def test_a_storm_with_three_of_ten_datagrams_lost(loop: Loop, tmp_path: Path) ->
             bmc.loss = 0.0
         for fence in fences:
             fence.off(3)
-        run_until(loop, lambda: all(len(stage.events) == 3 for stage in stages), "an answer to each off", 15)
+        run_until(loop, lambda: all(len(stage.events) == 3 for stage in stages), "an answer to each off")
         assert {stage.events[2] for stage in stages} == {PowerCommanded(3, True)}
         assert not any(bmc.on for bmc in machines)
         assert {verb for bmc in machines for verb in bmc.commands} == {"off"}
