@@ -132,6 +132,7 @@ def test_a_gateway_that_ignores_echo_still_answers_arp(lan: Lan) -> None:
         targets = {how: lan.target(how) for how in ASKED_BY}
         for target in targets.values():
             assert target.ask() is True
+        lan.until(lambda: targets["arp"].answered, "the answer to ARP")
         lan.run_for(150 * MS)
         assert {how: target.answered for how, target in targets.items()} == {
             "icmp4": False,
@@ -208,6 +209,8 @@ def test_a_round_in_which_the_loop_was_late_accuses_nobody(lan: Lan) -> None:
     lan.loop = Loop(lambda: now)
     with inside(lan.node):
         monitor = lan.monitor("icmp4", interval_ns=500 * MS, samples=1)
+        [(target, _)] = monitor.answers()
+        lan.until(lambda: target.answered, "the answer")
         now += 500 * MS
         lan.until(lambda: lan.scores == [100], "the first score")
         deafen(lan)

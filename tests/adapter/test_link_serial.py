@@ -142,8 +142,8 @@ def test_a_port_that_does_not_drain_never_blocks(port: Port, end: End) -> None:
         assert end.link.counters.sent < 10_000
     assert end.link.counters.sent > 0
     assert end.link.is_open
-    wait_until(lambda: not port.read(), 5, "the reader to catch up")
-    assert wait_until(lambda: end.link.send(bytes(80), end.link.ready_at), 5, "room again")
+    wait_until(lambda: not port.read(), 30, "the reader to catch up")
+    assert wait_until(lambda: end.link.send(bytes(80), end.link.ready_at), 30, "room again")
     assert end.closed == []
 
 
@@ -159,7 +159,7 @@ def test_a_port_that_hangs_up_is_told_once_and_can_be_opened_again(loop: Loop, p
     port.plug()
     end.link.open()
     assert end.link.send(b"back", SECOND)
-    assert wait_until(port.read, 5, "the bytes") == b"back"
+    assert wait_until(port.read, 30, "the bytes") == b"back"
     os.write(port.master, b"here")
     run_until(loop, lambda: end.got == b"here", "the answer")
     assert len(end.closed) == 1
@@ -309,11 +309,11 @@ def test_a_serial_getty_is_recognised(tmp_path: Path) -> None:
 def test_a_login_on_the_port_is_recognised_and_the_port_refused(loop: Loop, port: Port) -> None:
     assert console_use(str(port.name)) is None
     slave = os.open(port.name, os.O_RDWR | os.O_NOCTTY)
-    with subprocess.Popen(["setsid", "--ctty", "sleep", "60"], stdin=slave) as login:
+    with subprocess.Popen(["setsid", "--ctty", "sleep", "600"], stdin=slave) as login:
         try:
             os.close(slave)
             wanted = f"it is the controlling terminal of process {login.pid} (sleep)"
-            wait_until(lambda: console_use(str(port.name)) == wanted, 5, "the process to take the terminal")
+            wait_until(lambda: console_use(str(port.name)) == wanted, 30, "the process to take the terminal")
             with pytest.raises(LinkError, match="controlling terminal"):
                 End(loop, str(port.name)).link.open()
         finally:

@@ -91,7 +91,7 @@ def test_the_lines_stay_up_while_the_far_end_is_frozen_and_fall_when_it_dies(alp
     send(beta.process.pid, signal.SIGSTOP)
     assert alpha.ask("look") == ALL
     send(beta.process.pid, signal.SIGKILL)
-    wait_until(lambda: alpha.ask("look") == "", 5, "the lines to fall")
+    wait_until(lambda: alpha.ask("look") == "", 30, "the lines to fall")
 
 
 def test_nobody_at_the_far_end_holds_no_line(alpha: End) -> None:

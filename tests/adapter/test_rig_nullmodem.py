@@ -39,7 +39,7 @@ def receive(port: serial.Serial, length: int) -> bytes:
         got.extend(port.read(65536))
         return len(got) >= length
 
-    wait_until(enough, 5, f"{length} bytes", interval_s=0.001)
+    wait_until(enough, 30, f"{length} bytes", interval_s=0.001)
     return bytes(got)
 
 
@@ -50,7 +50,7 @@ def settle(modem: NullModem, source: int, taken: int) -> None:
         carried = modem.statistic()[source]
         return carried.taken == taken and carried.delivered + carried.lost + carried.overrun == taken
 
-    wait_until(all_gone, 5, "the line to be empty")
+    wait_until(all_gone, 30, "the line to be empty")
 
 
 def test_carries_both_ways(modem: NullModem, ports: tuple[serial.Serial, serial.Serial]) -> None:
@@ -101,7 +101,7 @@ def test_a_full_fifo_stops_the_writer() -> None:
             return False
 
         os.set_blocking(port.fileno(), False)
-        wait_until(refused, 5, "the port to be full", interval_s=0)
+        wait_until(refused, 30, "the port to be full", interval_s=0)
         assert accepted < offered
         assert modem.statistic()[0].taken <= accepted
 

@@ -48,7 +48,7 @@ def bound(namespace: Namespace, address: str) -> socket.socket:
         probe.enter(str(namespace.path))
         made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         made[0].bind((address, PORT))
-        made[0].settimeout(0.2)
+        made[0].settimeout(1)
 
     thread = threading.Thread(target=enter_and_bind)
     thread.start()
@@ -96,18 +96,18 @@ def test_an_unplugged_cable_has_no_carrier(pair: Pair) -> None:
     def carrier() -> str:
         return pair.alpha.run("cat", "/sys/class/net/hb0/carrier").stdout.strip()
 
-    wait_until(lambda: carrier() == "1", 5, "carrier")
+    wait_until(lambda: carrier() == "1", 30, "carrier")
     pair.unplug_ethernet()
-    wait_until(lambda: carrier() == "0", 5, "no carrier")
+    wait_until(lambda: carrier() == "0", 30, "no carrier")
     pair.heal()
-    wait_until(lambda: carrier() == "1", 5, "carrier again")
+    wait_until(lambda: carrier() == "1", 30, "carrier again")
     assert ways(pair) == [True, True]
 
 
 def test_a_service_port_loses_its_carrier(pair: Pair) -> None:
     pair.cut_service("alpha", "lan1")
     wait_until(
-        lambda: pair.alpha.run("cat", "/sys/class/net/lan1/carrier").stdout.strip() == "0", 5, "lan1 without carrier"
+        lambda: pair.alpha.run("cat", "/sys/class/net/lan1/carrier").stdout.strip() == "0", 30, "lan1 without carrier"
     )
     assert pair.alpha.run("cat", "/sys/class/net/lan0/carrier").stdout.strip() == "1"
 
@@ -118,15 +118,17 @@ def test_the_observer_sees_an_address_move_and_measures_the_gap(pair: Pair) -> N
     pair.wait_active("alpha")
     begun = boottime_ns()
     pair.alpha.crash()
+    silent_from = boottime_ns()
     pair.observer.wait_owner(VIP, None)
-    silent = boottime_ns() - begun
+    silent_until = boottime_ns()
     pair.beta.namespace.ip(*(f"{line} nodad" if ":" in line else line for line in vips.values()))
     pair.wait_active("beta")
     pair.client.run("ip", "neighbour", "flush", "dev", "lan0")
-    wait_until(lambda: pair.observer.seen(VIP, "echo", begun + silent), 5, "an echo from beta")
-    assert pair.observer.gap_ns(VIP, begun, kind="who") >= silent - 20_000_000
-    assert pair.observer.gap_ns(VIP, begun) >= silent - 20_000_000
-    assert {answer.node for answer in pair.observer.seen(VIP, "echo", begun + silent)} == {"beta"}
+    wait_until(lambda: pair.observer.seen(VIP, "echo", silent_until), 30, "an echo from beta")
+    late = probe.LATE_NS + max(pair.observer.late_ms, default=0) * 1_000_000  # so much later an answer may be noted
+    assert pair.observer.gap_ns(VIP, begun, kind="who") >= silent_until - silent_from - late
+    assert pair.observer.gap_ns(VIP, begun) >= silent_until - silent_from - late
+    assert {answer.node for answer in pair.observer.seen(VIP, "echo", silent_until)} == {"beta"}
     assert [(change.node, change.present) for change in pair.observer.held() if change.vip == VIP.split("/")[0]] == [
         ("alpha", True),
         ("alpha", False),
@@ -140,7 +142,7 @@ def test_the_observer_sees_an_address_move_and_measures_the_gap(pair: Pair) -> N
 def test_the_observer_sees_two_owners(pair: Pair, vip: str, interface: str) -> None:
     for node in pair.nodes.values():
         node.namespace.ip(f"address add {vip} dev {interface}" + (" nodad" if ":" in vip else ""))
-    dual = wait_until(pair.observer.dual, 5, "both nodes to answer one question")
+    dual = wait_until(pair.observer.dual, 30, "both nodes to answer one question")
     assert dual[0].nodes == {"alpha", "beta"}
     assert dual[0].vip == vip.split("/")[0]
     assert [change.node for change in pair.observer.overlaps()] == ["beta"]
@@ -204,6 +206,6 @@ def test_a_killed_rig_leaves_no_process_and_the_next_one_sweeps(directory: Path)
         inside = [int(pid) for pid in victim.stdout.readline().split()]
         assert len(inside) >= 6
         victim.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(runs(pid) for pid in inside), 5, "the processes to die with the rig")
-    with lab():
-        assert leftover(victim.pid) == []
+    wait_until(lambda: not any(runs(pid) for pid in inside), 30, "the processes to die with the rig")
+    with lab():  # sweeps, beside another run that may be sweeping too
+        wait_until(lambda: leftover(victim.pid) == [], 30, "the namespaces to be swept away")

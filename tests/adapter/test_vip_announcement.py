@@ -80,7 +80,7 @@ class Lan:
             frames.extend(self.heard())
             return len(frames) >= count
 
-        wait_until(enough, 5, f"{count} announcements")
+        wait_until(enough, 30, f"{count} announcements")
         return frames
 
     def neighbour(self, ip: str) -> str:
@@ -138,8 +138,8 @@ def test_neighbours_learn_the_new_place_at_once(lan: Lan) -> None:
         assert lan.neighbour("192.0.2.10") == STALE_MAC
         assert lan.neighbour("2001:db8::10") == STALE_MAC
         keeper.acquire()
-        wait_until(lambda: lan.neighbour("192.0.2.10") == "02:00:00:00:0a:01", 5, "the IPv4 neighbour")
-        wait_until(lambda: lan.neighbour("2001:db8::10") == "02:00:00:00:0a:01", 5, "the IPv6 neighbour")
+        wait_until(lambda: lan.neighbour("192.0.2.10") == "02:00:00:00:0a:01", 30, "the IPv4 neighbour")
+        wait_until(lambda: lan.neighbour("2001:db8::10") == "02:00:00:00:0a:01", 30, "the IPv6 neighbour")
         lan.client.run("ping", "-c", "1", "-W", "5", "192.0.2.10")
         lan.client.run("ping", "-c", "1", "-W", "5", "2001:db8::10")
         keeper.release()
@@ -163,7 +163,7 @@ def test_a_link_local_address_is_announced(lan: Lan) -> None:
     with inside(lan.node):
         keeper = lan.keeper(Loop(), [vip], 30 * SECOND)
         keeper.acquire()
-        wait_until(lambda: lan.neighbour("fe80::10") == "02:00:00:00:0a:01", 5, "the neighbour")
+        wait_until(lambda: lan.neighbour("fe80::10") == "02:00:00:00:0a:01", 30, "the neighbour")
         lan.client.run("ping", "-c", "1", "-W", "5", "fe80::10%lan")
         keeper.release()
 

@@ -49,6 +49,6 @@ def test_situation(rig: Lab, situation: str, interpreter: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (ended.returncode, ended.stdout) == (0, "as it should be\n"), ended.stderr

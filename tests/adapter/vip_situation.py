@@ -50,6 +50,12 @@ def lifetime(vip: Vip) -> int | None:
     return None if entry is None else int(entry["valid_life_time"])
 
 
+def is_new(vips: tuple[Vip, ...], lease_s: int, since: float) -> bool:
+    """Whether the lease of each began at `since` (monotonic) or later: the kernel tells whole seconds."""
+    ends = [(lifetime(vip) or 0) + time.monotonic() for vip in vips]
+    return all(since + lease_s - 1 <= end for end in ends) and all((lifetime(vip) or 0) <= lease_s for vip in vips)
+
+
 def held(vips: tuple[Vip, ...]) -> set[Vip]:
     return {vip for vip in vips if lifetime(vip) is not None}
 
@@ -69,14 +75,14 @@ def refusal(act: Callable[[], object]) -> str:
     raise AssertionError("no VipError")
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 10) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
         time.sleep(0.01)
 
 
-def run_until(loop: Loop, condition: Callable[[], object], what: str, timeout_s: float = 10) -> None:
+def run_until(loop: Loop, condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
@@ -88,12 +94,10 @@ def a_group_is_acquired_as_leases_and_released() -> None:
     group = keeper(lease_s=29.5)
     assert group.lease_s == 30
     assert group.present() == frozenset()
+    began = time.monotonic()
     group.acquire()
     assert group.present() == frozenset(GROUP)
-    for vip in GROUP:
-        left = lifetime(vip)
-        assert left is not None
-        assert 28 <= left <= 30, f"{vip} lives for {left} s"
+    assert is_new(GROUP, 30, began)
     for vip in (LAN6, DMZ6):
         entry = addresses(vip.interface)[str(vip.address)]
         assert entry["nodad"], entry
@@ -108,11 +112,11 @@ def a_group_is_acquired_as_leases_and_released() -> None:
 
 
 def a_lease_ends_by_itself() -> None:
-    group = keeper(lease_s=1)
-    group.acquire()
+    group = keeper(lease_s=3)
     began = time.monotonic()
-    wait_until(lambda: not held(GROUP), "the kernel to remove the addresses", 6)
-    assert time.monotonic() - began > 0.5
+    group.acquire()
+    wait_until(lambda: not held(GROUP), "the kernel to remove the addresses")
+    assert time.monotonic() - began > 2.5
     assert group.present() == frozenset()
 
 
@@ -120,10 +124,11 @@ def a_renewal_starts_the_lease_anew() -> None:
     group = keeper(lease_s=30)
     group.acquire()
     for vip in GROUP:
-        ip(f"address change {vip.address} dev {vip.interface} valid_lft 5 preferred_lft 0")
-    assert max(lifetime(vip) or 0 for vip in GROUP) <= 5
+        ip(f"address change {vip.address} dev {vip.interface} valid_lft 20 preferred_lft 0")
+    assert max(lifetime(vip) or 0 for vip in GROUP) <= 20
+    began = time.monotonic()
     assert group.renew() == Repair()
-    assert min(lifetime(vip) or 0 for vip in GROUP) >= 28
+    assert is_new(GROUP, 30, began)
     group.release()
 
 
@@ -134,9 +139,10 @@ def the_short_way_renews_what_is_as_it_should_be_and_nothing_else() -> None:
     assert held(GROUP) == set(), "and nothing is put there"
     group.acquire()
     for vip in GROUP:
-        ip(f"address change {vip.address} dev {vip.interface} valid_lft 5 preferred_lft 0")
+        ip(f"address change {vip.address} dev {vip.interface} valid_lft 20 preferred_lft 0")
+    began = time.monotonic()
     assert renewer.renew()
-    assert min(lifetime(vip) or 0 for vip in GROUP) >= 28
+    assert is_new(GROUP, 30, began)
     for vip in (LAN6, DMZ6):
         assert addresses(vip.interface)[str(vip.address)]["preferred_life_time"] == 0
     for vip in GROUP:
@@ -239,13 +245,14 @@ def a_renewal_does_what_it_can() -> None:
     group = keeper()
     group.acquire()
     for vip in (LAN4, LAN6):
-        ip(f"address change {vip.address} dev eth0 valid_lft 5 preferred_lft 0")
+        ip(f"address change {vip.address} dev eth0 valid_lft 20 preferred_lft 0")
     ip("link delete eth1")
+    began = time.monotonic()
     message = refusal(group.renew)
     assert str(DMZ4) in message, message
     assert str(DMZ6) in message, message
     assert str(LAN4) not in message, message
-    assert min(lifetime(vip) or 0 for vip in (LAN4, LAN6)) >= 28
+    assert is_new((LAN4, LAN6), 30, began)
     group.release()  # what is on an interface that is gone is gone
     assert held((LAN4, LAN6)) == set()
 
@@ -343,7 +350,7 @@ def an_interface_that_is_missing_has_no_carrier() -> None:
 
 
 def an_address_that_disappears_is_told_by_name() -> None:
-    group = keeper(lease_s=1)
+    group = keeper(lease_s=4)
     seen = Seen("eth0")
     group.acquire()
     ip(f"address delete {LAN4.address} dev eth0")
@@ -369,7 +376,7 @@ def an_interface_that_comes_back_is_told_by_name_while_another_is_still_down() -
 
 
 def who_removed_an_address_is_named_for_ipv4() -> None:
-    group = keeper((LAN4,), lease_s=1)
+    group = keeper((LAN4,), lease_s=4)
     seen = Seen("eth0")
     group.acquire()
     by = subprocess.Popen(["ip", "address", "delete", str(LAN4.address), "dev", "eth0"])
