@@ -371,7 +371,7 @@ def test_a_textfile_that_cannot_be_written_stays_as_it_was(directory: Path, how:
     namespace = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")))
     script = ("sh", "-c", SPOILT.format(how=how), sys.executable, str(directory / "collected"))
     (directory / "collected").mkdir()
-    done = subprocess.run([*namespace, *script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([*namespace, *script], capture_output=True, text=True, timeout=120)
     assert done.stdout == "1 old hblink.prom\n", done.stderr
     assert done.stderr == f"hblink metrics: cannot write {directory}/collected/hblink.prom: {why}\n"
 
@@ -386,11 +386,11 @@ def test_a_textfile_is_a_file_in_a_directory_that_is_there(directory: Path, caps
 
 def test_run_does_not_start_with_a_bad_configuration(directory: Path) -> None:
     (directory / "hblink.toml").write_text(WITHOUT_FENCES)
-    done = subprocess.run([sys.executable, "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 78
     assert "no guarantee is chosen" in " ".join(done.stderr.split())
     done = subprocess.run(
-        [sys.executable, "-O", "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=30
+        [sys.executable, "-O", "-m", "hblink.cli.main", "run"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
     assert "python -O" in done.stderr
@@ -425,7 +425,7 @@ def test_what_asks_the_daemon_imports_narrowly(directory: Path, words: list[str]
         f"import sys; from hblink.cli.main import main; code = main({words!r});"
         f"print([name for name in {HEAVY!r} if name in sys.modules]); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=directory)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=directory)
     assert (done.returncode, done.stdout) == (1, "[]\n")
 
 
@@ -437,7 +437,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert checking.stderr is not None
         checking.stdout.close()
         assert checking.stderr.read() == ""
-        assert checking.wait(30) == 1
+        assert checking.wait(120) == 1
 
 
 def test_every_code_has_words() -> None:

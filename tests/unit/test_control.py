@@ -21,7 +21,7 @@ from hblink.control.client import ask
 from hblink.control.server import CLIENTS_MAX, IDLE_NS, ControlServer, Request
 from hblink.loop import Loop, boottime_ns
 
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 
 
 class Rig:

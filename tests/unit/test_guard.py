@@ -170,10 +170,11 @@ def test_a_guard_that_cannot_be_is_named(tmp_path: Path, text: str, path: str) -
 
 
 class Board:
-    """A guard at work on a loop of its own, with the driver's side of its watchdog and the log that it writes."""
+    """A guard at work on a loop whose clock `run` moves, the driver's side of its watchdog, and the log it writes."""
 
     def __init__(self, device: Path) -> None:
-        self.loop = Loop()
+        self.at = 1000 * SECOND
+        self.loop = Loop(lambda: self.at)
         self.driver = Driver()
         self.events: list[Event] = []
         self.lines: list[str] = []
@@ -189,10 +190,10 @@ class Board:
         self.lines.append(message)
 
     def run(self, duration_ns: int) -> None:
-        end = self.loop.now() + duration_ns
-        self.loop.call_at(end, lambda _now: None)
-        while self.loop.now() < end:
-            self.loop.run_once()
+        end = self.at + duration_ns
+        while self.at < end:
+            self.at = min(end, self.at + SECOND // 100)
+            self.loop.run_once(0)
 
     def become(self, role: Role) -> None:
         self.state = replace(self.state, role=role)
