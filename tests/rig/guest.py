@@ -132,7 +132,7 @@ class Guest:
 
     # ---- inside ----
 
-    def run(self, script: str | None, timeout_s: float = 40) -> Done:
+    def run(self, script: str | None, timeout_s: float = 120) -> Done:
         """Run a shell script as root, or ask for the daemon's status (None). AgentError: no answer; GuestDownError."""
         return self._shell().run(script, timeout_s)
 

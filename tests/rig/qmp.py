@@ -20,7 +20,7 @@ class QmpError(AssertionError):
 class Qmp:
     """A connection to the monitor at `path`; `events` holds the names of everything that QEMU told unasked."""
 
-    def __init__(self, path: Path, timeout_s: float = 20) -> None:
+    def __init__(self, path: Path, timeout_s: float = 60) -> None:
         self.events: list[str] = []
         self._buffer = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -100,7 +100,7 @@ class GuestPair:
         self.bmcs: dict[str, Bmc] = {}
         for index, node in enumerate(NODES):
             disk = self.directory / f"{node}.raw"
-            run(["cp", "--sparse=always", str(self.image), str(disk)], timeout_s=120)
+            run(["cp", "--sparse=always", str(self.image), str(disk)], timeout_s=600)
             guest = Guest(
                 node,
                 self.space,
@@ -194,12 +194,12 @@ class GuestPair:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text)
                 file.chmod(int(mode, 8))
-            run([str(ROOT / "images" / "write-state"), str(self.guests[node].disk), str(tree)], timeout_s=60)
+            run([str(ROOT / "images" / "write-state"), str(self.guests[node].disk), str(tree)], timeout_s=300)
 
     def update_image(self, node: str) -> None:
         """Write the image anew on the disk of `node`, which is off; its state partition stays."""
         assert not self.guests[node].alive
-        run([str(ROOT / "images" / "update-disk"), str(self.image), str(self.guests[node].disk)], timeout_s=120)
+        run([str(ROOT / "images" / "update-disk"), str(self.image), str(self.guests[node].disk)], timeout_s=600)
 
     # ---- power and cables ----
 

@@ -21,6 +21,7 @@ from tests.vm.pair import VIPS, GuestPair
 
 T = TypeVar("T")
 STATUS_S = 20
+ANSWER_S = 120  # a starved guest may fail to answer in time, once or twice
 
 
 @dataclass(slots=True)
@@ -60,7 +61,9 @@ class Stage:
         self.offs_before = self.pair.offs
         if self.pair.owner() is not None:
             seen = self.pair.observer.seen
-            self.wait(lambda: all(seen(vip, "who", self.since) for vip, _ in VIPS), 20, "the owner to answer once more")
+            self.wait(
+                lambda: all(seen(vip, "who", self.since) for vip, _ in VIPS), ANSWER_S, "the owner to answer once more"
+            )
 
     def note(self, text: str) -> None:
         """Add a remark to the summary."""
@@ -80,15 +83,15 @@ class Stage:
                 return document
         return {}
 
-    def role(self, node: str) -> str | None:
-        """Return the node's role, None while its daemon does not answer."""
-        return self.status(node).get("role")
+    def document(self, node: str) -> dict[str, Any]:
+        """Return the daemon's status document, which has to come."""
+        return self.wait(lambda: self.status(node), ANSWER_S, f"the daemon of {node} to answer")
 
     def wait(self, condition: Callable[[], T | None], timeout_s: float, what: str) -> T:
         """Wait for a condition with a deadline."""
         return self.pair.wait(condition, timeout_s, what)
 
-    def wait_role(self, node: str, roles: Iterable[str], timeout_s: float = 150) -> dict[str, Any]:
+    def wait_role(self, node: str, roles: Iterable[str], timeout_s: float = 300) -> dict[str, Any]:
         """Wait until the daemon of `node` has one of `roles`; return its status."""
         wanted = set(roles)
 
@@ -98,15 +101,15 @@ class Stage:
 
         return self.wait(there, timeout_s, f"{node} to be {' or '.join(sorted(wanted))}")
 
-    def wait_boot(self, node: str, timeout_s: float = 240) -> None:
+    def wait_boot(self, node: str, timeout_s: float = 480) -> None:
         """Wait until the shell in `node` answers."""
         self.wait(lambda: self.pair.guests[node].answers(15), timeout_s, f"{node} to boot")
 
-    def wait_owner(self, node: str, timeout_s: float = 90) -> None:
+    def wait_owner(self, node: str, timeout_s: float = 240) -> None:
         """Wait until `node` answers for every VIP."""
         self.wait(lambda: self.pair.owner() == node, timeout_s, f"{node} to answer for the VIPs")
 
-    def settle(self, active: str | None = None, timeout_s: float = 200) -> str:
+    def settle(self, active: str | None = None, timeout_s: float = 480) -> str:
         """Wait for one active and one standby with both links up and a proven fence; return the active's name."""
 
         def settled() -> str | None:
@@ -129,7 +132,7 @@ class Stage:
     def let_pass(self, seconds: float) -> None:
         """Let time pass under observation: what must not happen gets the time to happen."""
         until = boottime_ns() + int(seconds * 1e9)
-        self.wait(lambda: boottime_ns() >= until, seconds + 10, f"{seconds} s")
+        self.wait(lambda: boottime_ns() >= until, seconds + 60, f"{seconds} s")
 
     # ---- measuring ----
 
