@@ -117,6 +117,11 @@ class Ladder:
         """What was asked of which level, in the order of the answers."""
         return [(record.level, record.step.value) for record in self.records]
 
+    @property
+    def asked(self) -> list[tuple[int, str]]:
+        """The steps without polls: a level that is out of reach is looked at again after two seconds."""
+        return [(level, step) for level, step in self.steps if step != "poll"]
+
 
 class Hole:
     """The silent port as a device, and the ipmitools that hang at it."""

@@ -45,7 +45,7 @@ CHASSIS = """\
 cd {directory} || exit 1
 echo "$2 $4" >>requests
 test ! -e broken || exit 1
-case "$2" in get) echo "power:$(cat power)" ;; set) test -e stuck || echo "$4" >power ;; esac
+case "$2" in get) read -r power <power && echo "power:$power" ;; set) test -e stuck || echo "$4" >power ;; esac
 """
 
 

@@ -85,7 +85,7 @@ def test_a_level_that_does_not_answer_gives_way_to_the_next_which_alone_is_read_
     fence.read(3)
     ladder.drive(3)
     assert ladder.events == [PowerCommanded(1, False), PowerCommanded(2, True), PowerRead(3, Power.OFF)]
-    assert ladder.steps == [(0, "look"), (1, "look"), (1, "off"), (1, "read")]
+    assert ladder.asked == [(0, "look"), (1, "look"), (1, "off"), (1, "read")]
     assert ladder.records[0].reason is FenceReason.UNREACHABLE
     assert ladder.records[0].elapsed_ns >= SECOND // 2
     assert "killed after" in ladder.records[0].detail, "a dead device costs its deadline, not more"
@@ -93,7 +93,7 @@ def test_a_level_that_does_not_answer_gives_way_to_the_next_which_alone_is_read_
     fence.read(4)
     ladder.drive(4)
     assert ladder.events[3] == PowerRead(4, Power.UNKNOWN), "no other level is asked in place of the one commanded"
-    assert ladder.steps[4:] == [(1, "read")]
+    assert ladder.asked[4:] == [(1, "read")]
 
 
 def test_a_level_that_says_yes_and_stays_on_costs_its_own_bound_and_no_more(pair: Pair) -> None:

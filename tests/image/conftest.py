@@ -12,7 +12,7 @@ import pytest
 TREE = Path(__file__).resolve().parents[2]
 
 
-def run(argv: Sequence[str], timeout_s: float = 600) -> str:
+def run(argv: Sequence[str], timeout_s: float = 1800) -> str:
     """Run a program that has to succeed; return what it said."""
     finished = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert finished.returncode == 0, f"{' '.join(argv)}\n{finished.stdout}{finished.stderr}"
@@ -26,7 +26,7 @@ class Root:
     path: Path
     written: Path  # what has been changed in it
 
-    def run(self, *argv: str, timeout_s: float = 600) -> str:
+    def run(self, *argv: str, timeout_s: float = 1800) -> str:
         """Run a program inside, in its own mount and process namespace with /proc; it has to succeed."""
         script = 'mount -t proc proc "$0/proc" && exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"'
         inside = ("env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "TERM=dumb", *argv)

@@ -165,15 +165,16 @@ class Bmc:
         fresh.write_text(f"{int(on)}\n")
         fresh.replace(self.directory / "power")
 
-    def ipmitool(self, origin: Namespace, *words: str, retries: int = 2) -> str:
+    def ipmitool(self, origin: Namespace, *words: str, retries: int = 2, answer_s: int = 10) -> str:
         """Run ipmitool against this BMC from `origin`, as `chassis power status` and the like.
 
-        Raises ProgramError when it fails; against a BMC that is gone that takes about `retries` times 3 s.
+        Raises ProgramError when it fails; against a BMC that is gone that takes about `retries` times 3 `answer_s`. A
+        command that has no answer after `answer_s`, and a second more each time, is sent again, and carried out again.
         """
         host = ["-I", "lanplus", "-C", str(CIPHER_SUITE), "-H", self.address, "-p", str(self.port)]
         secret = self.directory / "password"
-        who = ["-U", USER, "-f", str(secret), "-N", "1", "-R", str(retries)]
-        return run([*origin.enter, "ipmitool", *host, *who, *words])
+        who = ["-U", USER, "-f", str(secret), "-N", str(answer_s), "-R", str(retries)]
+        return run([*origin.enter, "ipmitool", *host, *who, *words], timeout_s=120)
 
     def write_files(self) -> None:
         """Write its configuration; to be called again, while stopped, when `guid` or `serial` was changed."""
