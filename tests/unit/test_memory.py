@@ -44,7 +44,7 @@ def test_it_does_not_survive_a_kernel_boot(runtime: Path) -> None:
 def test_the_epoch_survives_a_kernel_boot_on_disk(runtime: Path, tmp_path: Path) -> None:
     memory, writer = make(runtime, tmp_path)
     memory.store(MEMORY)
-    writer.close(5)
+    writer.close(60)
     assert make(runtime, tmp_path, boot="9" * 8)[0].load() == Memory(epoch=6)
 
 
@@ -77,7 +77,7 @@ def test_a_missing_state_directory_is_survived(runtime: Path, tmp_path: Path) ->
     memory, writer = make(runtime, tmp_path / "nowhere")
     assert memory.load() == Memory()
     memory.store(MEMORY)
-    writer.close(5)
+    writer.close(60)
     assert writer.failed == 1
     assert make(runtime)[0].load() == MEMORY
 
