@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from hblink.loop import Loop, boottime_ns
 from tests.rig.namespace import Namespace
+from tests.rig.wait import wait_until
 
 CLONE_NEWNET = 0x4000_0000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,6 +39,17 @@ def inside(namespace: Namespace) -> Iterator[None]:
             _setns(Path(f"/proc/self/fd/{home}"))
     finally:
         os.close(home)
+
+
+def wait_up(*ends: tuple[Namespace, str]) -> None:
+    """Wait until the kernel sends through each interface: it takes note of a new carrier a moment after it came."""
+    for namespace, interface in ends:
+        link = ("ip", "link", "show", "dev", interface)
+        wait_until(partial(_says, namespace, link, " state UP "), 30, f"{interface} of {namespace.label} to be up")
+
+
+def _says(namespace: Namespace, argv: Sequence[str], words: str) -> bool:
+    return words in namespace.run(*argv)
 
 
 class Clock:

@@ -14,7 +14,7 @@ from hblink.ethernet import ETH_P_ARP, Field, packet_socket
 from hblink.health.monitor import HealthMonitor
 from hblink.health.target import TARGETS, NoOwnAddressError, Place, Target, own_address
 from hblink.loop import Loop
-from tests.adapter.stage import inside, run_until
+from tests.adapter.stage import inside, run_until, wait_up
 from tests.rig.namespace import Lab, Namespace
 from tests.rig.wait import boottime_ns
 
@@ -86,6 +86,7 @@ def lan(rig: Lab) -> Iterator[Lan]:
         "address add 2001:db8::1/64 dev lan nodad",
         "address add fe80::1/64 dev lan nodad",
     )
+    wait_up((node, "eth0"), (gateway, "lan"))
     with contextlib.ExitStack() as stack:
         yield Lan(node, gateway, Loop(), stack)
 

@@ -18,7 +18,7 @@ from hblink.loop import Loop
 from hblink.vip.address import Vip, VipError
 from hblink.vip.announcement import gratuitous_arp, unsolicited_advertisement
 from hblink.vip.keeper import VipKeeper
-from tests.adapter.stage import inside
+from tests.adapter.stage import inside, wait_up
 from tests.rig.namespace import Lab, Namespace
 from tests.rig.wait import wait_until
 
@@ -100,6 +100,7 @@ def lan(rig: Lab) -> Iterator[Lan]:
         f"neigh replace 192.0.2.10 lladdr {STALE_MAC} nud reachable dev lan",
         f"neigh replace 2001:db8::10 lladdr {STALE_MAC} nud reachable dev lan",
     )
+    wait_up((node, "eth0"), (client, "lan"))
     with inside(client):
         ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(0x0003))
     ear.bind(("lan", 0x0003))

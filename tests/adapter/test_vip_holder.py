@@ -27,9 +27,9 @@ from hblink.vip.address import Vip
 from hblink.vip.announcement import gratuitous_arp, unsolicited_advertisement
 from hblink.vip.holder import DEFEND_INTERVAL_NS, FLOOD_PAUSE_NS, RECEIVES_PER_EVENT, HolderWatch, Pace, Sighting
 from hblink.vip.probe import advertisement_claims, arp_claims, questions, read_claim
-from tests.adapter.stage import inside, run_until
+from tests.adapter.stage import inside, run_until, wait_up
 from tests.rig.namespace import Lab, Namespace
-from tests.rig.wait import boottime_ns, wait_until
+from tests.rig.wait import boottime_ns
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -88,14 +88,9 @@ def lan(rig: Lab) -> Iterator[Lan]:
         "address add 192.0.2.1/24 dev eth0",
     )
     other.ip("link set lan up", "address add 192.0.2.2/24 dev lan")
-    wait_until(lambda: is_up(node, "eth0") and is_up(other, "lan"), 30, "both ends to carry frames")
+    wait_up((node, "eth0"), (other, "lan"))
     with contextlib.ExitStack() as stack:
         yield Lan(node, other, Loop(), stack)
-
-
-def is_up(namespace: Namespace, interface: str) -> bool:
-    """Whether the kernel has taken note of the carrier, a moment after it came: what is sent before that is lost."""
-    return " state UP " in namespace.run("ip", "link", "show", "dev", interface)
 
 
 def take(lan: Lan, *addresses: str) -> None:
