@@ -53,13 +53,14 @@ class Stage:
     def __init__(self, pair: GuestPair, name: str, record: Record) -> None:
         self.pair, self.record = pair, record
         self.result = Result(name)
+        self.settled = False  # somebody serves: a starved guest that has not answered lately will
         self.begin()
 
     def begin(self) -> None:
         """Audit from now on: from an answer of the present owner, if there is one, so that it stands in the path."""
         self.since = boottime_ns()
         self.offs_before = self.pair.offs
-        if self.pair.owner() is not None:
+        if self.settled or self.pair.owner() is not None:
             seen = self.pair.observer.seen
             self.wait(
                 lambda: all(seen(vip, "who", self.since) for vip, _ in VIPS), ANSWER_S, "the owner to answer once more"
@@ -127,7 +128,9 @@ class Stage:
             )
             return owner if well else None
 
-        return self.wait(settled, timeout_s, f"a healthy pair, active {active or 'either'}")
+        owner = self.wait(settled, timeout_s, f"a healthy pair, active {active or 'either'}")
+        self.settled = True
+        return owner
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass under observation: what must not happen gets the time to happen."""
