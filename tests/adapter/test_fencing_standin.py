@@ -215,7 +215,7 @@ def test_a_storm_with_three_of_ten_datagrams_lost(loop: Loop, tmp_path: Path) ->
         stages = []
         for bmc in machines:
             bmc.loss, bmc.sessions.limit = 0.3, 64
-            quick = Settings(bmc.port, bmc.password_file(tmp_path), cipher_suite=17, command_timeout_ns=6 * SECOND)
+            quick = Settings(bmc.port, bmc.password_file(tmp_path), cipher_suite=17, command_timeout_ns=10 * SECOND)
             stages.append(ladder(loop, quick))
         fences = [stage.fence() for stage in stages]
         for fence in fences:
@@ -228,7 +228,7 @@ def test_a_storm_with_three_of_ten_datagrams_lost(loop: Loop, tmp_path: Path) ->
         for bmc, stage in zip(machines, stages, strict=True):
             assert stage.events[1] != PowerRead(2, Power.OFF) or not bmc.on, "OFF was told of a machine that is on"
             assert stage.events[0] != PowerCommanded(1, True) or "off" in bmc.commands
-            assert all(record.elapsed_ns < 7 * SECOND for record in stage.records)
+            assert all(record.elapsed_ns < 11 * SECOND or "killed after" in record.detail for record in stage.records)
             assert bmc.dropped > 0
             bmc.loss = 0.0
         for fence in fences:
