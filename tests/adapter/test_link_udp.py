@@ -12,7 +12,7 @@ import pytest
 from hblink.links.link import LinkError
 from hblink.links.udp import UdpLink
 from hblink.loop import Loop
-from tests.adapter.stage import inside, run_until
+from tests.adapter.stage import inside, run_until, wait_up
 from tests.rig.namespace import Lab, Namespace
 
 PORT = 1694
@@ -70,6 +70,7 @@ def plug(alpha: Namespace, beta: Namespace) -> None:
     alpha.ip(f"link add hb type veth peer name hb netns {beta.name}")
     for n, namespace in enumerate((alpha, beta), 1):
         namespace.ip(*(line.format(n=n, letter="_ab"[n]) for line in CABLE))
+    wait_up((alpha, "hb"), (beta, "hb"))
 
 
 def make_end(loop: Loop, namespace: Namespace, local: str, peer: str, interface: str | None = "hb") -> End:
