@@ -118,7 +118,9 @@ class FenceWiring:
             self.proofs.begin()
             self._began_at = now
         if after.fence_lied and not before.fence_lied:
-            self.fence.distrust(now)
+            liar = self.fence.distrust(now)
+            if liar is not None:
+                self.proofs.withdraw(liar)
         elif before.fence_lied and not after.fence_lied:
             self.fence.trust()
 

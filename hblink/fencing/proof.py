@@ -23,6 +23,7 @@ class Proofs:
     save: Callable[[bytes], None]
     _kept: list[dict[str, object]] = field(default_factory=list)  # one of each level, the newest last
     _steps: list[dict[str, object]] = field(default_factory=list)
+    _refuted: bool = False  # what is under way has turned out to rest on a lie
 
     def load(self, content: bytes) -> None:
         """Take what was saved, by earlier versions of one level only; nothing if it cannot be understood."""
@@ -37,6 +38,7 @@ class Proofs:
     def begin(self) -> None:
         """Something new is under way."""
         self._steps.clear()
+        self._refuted = False
 
     def note(self, record: FenceRecord) -> None:
         """Take one step of it; `ms` is what the device cost."""
@@ -68,10 +70,24 @@ class Proofs:
         return found[-1] if found else None
 
     def succeed(self, kind: str, level: int, device: str, unix_s: int, took_ns: int) -> None:
-        """The peer was seen off by `device`, which is `level` (from 0): keep it; `kind` is drill or takeover."""
+        """The peer was seen off by `device`, which is `level` (from 0): keep it; `kind` is drill or takeover.
+
+        Nothing is kept if a proof was withdrawn since `begin`.
+        """
+        if self._refuted:
+            return
         proof = {"kind": kind, "level": level + 1, "device": device, "unix_s": unix_s, "took_ms": took_ns // MS}
         self._kept = [each for each in self._kept if each["level"] != level + 1]
         self._kept.append({**proof, "steps": self.steps})
+        self._save()
+
+    def withdraw(self, level: int) -> None:
+        """What `level` (from 0) called off was not: it has no proof any more, and what is under way will be none."""
+        self._refuted = True
+        self._kept = [each for each in self._kept if each["level"] != level + 1]
+        self._save()
+
+    def _save(self) -> None:
         self.save(json.dumps({"proofs": self._kept}).encode() + b"\n")
 
 

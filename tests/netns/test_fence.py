@@ -219,11 +219,56 @@ def test_a_device_that_lies_is_caught_by_the_drill_and_not_used_before_an_operat
     pair.bmc("beta").lies = True
     pair.alpha.hblink("fence", "drill", "beta", "--yes")  # done or not: it ends when `on` is accepted, or a beat before
     pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 30, "the lie to be noticed")
-    assert [each["reason"] for each in levels(pair.alpha)] == ["lied"]
+    assert [(each["reason"], each["proof"]) for each in levels(pair.alpha)] == [("lied", None)]
+    assert status(pair.alpha)["fence"]["proof"] is None
     assert pair.alpha.hblink("fence", "test").returncode == 1
-    assert "lied" in pair.alpha.hblink("fence", "status").stdout
+    said = pair.alpha.hblink("fence", "status").stdout
+    assert "lied" in said
+    assert "PROOF   none yet" in said
     pair.bmc("beta").lies = False
     assert pair.alpha.hblink("online").returncode == 0
     pair.wait(lambda: [each["reason"] for each in levels(pair.alpha)] == ["ok"], 30, "trust again")
     assert role(pair.beta) == "standby"
     since.assert_never_two_owners()
+
+
+def test_a_quick_device_that_lies_loses_its_proof_and_the_other_level_keeps_its_own(
+    build_pair: Callable[[Setting], Pair],
+) -> None:
+    """Its drill is over, and done, before a beat refutes it: what the outlet switches is not the peer."""
+    with tempfile.TemporaryDirectory(prefix="hblink-outlet-") as directory:
+        agent = write_agent(Path(directory))
+        slow = {"ethernet_keepalive_ms": 330, "serial_keepalive_ms": 330}
+        pair = build_pair(replace(QUICK, outlets=directory, outlet=str(agent), **slow))
+        other = Path(directory) / "other"
+        other.write_text('#!/bin/sh\nif test "$2" = get; then echo "power:$(cat power)"; else echo "$4" >power; fi\n')
+        other.chmod(0o700)
+        for name in pair.nodes:
+            outlet = Outlet(Path(directory) / f"outlet-{name}", other)
+            (outlet.directory / "power").write_text("1\n")
+        pair.start()
+        settle(pair, "alpha")
+        pair.wait(lambda: [each["ready"] for each in levels(pair.alpha)] == [True, True], 10, "both levels ready")
+        assert pair.alpha.hblink("fence", "drill", "beta", "--level", "1", "--yes").returncode == 0
+        settle(pair, "alpha")
+        since = Since(pair)
+        pair.alpha.hblink("fence", "drill", "beta", "--level", "2", "--yes")  # done, unless a beat came at that instant
+        pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 20, "the lie to be noticed")
+        assert since.commands("beta") == []
+        assert [each["reason"] for each in levels(pair.alpha)] == ["ok", "lied"]
+        assert_proven(pair.alpha, 1)
+        pair.alpha.kill_daemon()
+        pair.wait(lambda: pair.alpha.daemon_pid is None, 10, "alpha's daemon to be gone")
+        pair.alpha.start_daemon()
+        pair.wait(lambda: role(pair.alpha) is not None, 20, "alpha's daemon again")
+        assert_proven(pair.alpha, 1)
+
+
+def assert_proven(node: Node, level: int) -> None:
+    """Assert that a drill proves this one of two levels, and that nothing tells of a proof of the other."""
+    other = 3 - level
+    assert [each["level"] for each in levels(node) if each["proof"] is not None] == [level]
+    assert status(node)["fence"]["proof"]["level"] == level
+    told = node.hblink("metrics").stdout
+    assert f'hblink_fence_level_proof_age_seconds{{level="{level}"' in told
+    assert f'hblink_fence_level_proof_age_seconds{{level="{other}"' not in told

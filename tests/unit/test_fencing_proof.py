@@ -63,6 +63,33 @@ def test_a_proof_of_another_device_at_that_level_is_none() -> None:
     assert made.last is not None
 
 
+def test_a_level_that_lied_has_no_proof_any_more_and_the_others_keep_theirs() -> None:
+    made, saved = proofs()
+    made.succeed("drill", 1, "outlet", 100, 0)
+    made.succeed("takeover", 0, "bmc", 200, 0)
+    made.withdraw(0)
+    again, _ = proofs(saved[-1])
+    for each in (made, again):
+        assert each.of(0, "bmc") is None
+        assert each.last == each.of(1, "outlet")
+        assert each.last is not None
+    again.withdraw(1)
+    assert again.last is None
+
+
+def test_what_is_under_way_when_a_lie_is_noticed_proves_nothing() -> None:
+    """An operator may take the distrust back before the drill's `on` is accepted, which is its end."""
+    made, saved = proofs()
+    made.begin()
+    made.withdraw(0)
+    made.succeed("drill", 0, "bmc", 100, 0)
+    assert made.last is None
+    assert json.loads(saved[-1]) == {"proofs": []}
+    made.begin()
+    made.succeed("drill", 0, "bmc", 200, 0)
+    assert made.last is not None
+
+
 def test_what_an_earlier_version_saved_is_the_proof_of_the_level_that_it_read_off() -> None:
     made, _ = proofs(json.dumps(OLD).encode())
     assert made.last == {**OLD, "level": 2}
