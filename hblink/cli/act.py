@@ -67,7 +67,7 @@ def report(what: str, answer: Status, as_json: bool) -> int:
         print(json.dumps(answer))
     else:
         why = answer.get("error") or answer.get("text") or reason(answer.get("reason") or "none")
-        outcome = "failed" if answer.get("reason") in BEGUN else "refused"
+        outcome = "failed" if answer.get("begun") or answer.get("reason") in BEGUN else "refused"
         print(*wrap(f"{what}: done" if done else f"{what}: {outcome}: {why}"), sep="\n")
     return GOOD if done else NOT_GOOD
 

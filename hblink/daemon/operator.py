@@ -46,6 +46,7 @@ class OperatorDesk:
             "fence_drill": self._drill,
         }
         self._pending: dict[int, Request] = {}
+        self._begun: set[int] = set()  # drills that were not refused: their `off` was sent
         self._next = 1
 
     def handle(self, request: Request, now: int) -> None:
@@ -60,11 +61,14 @@ class OperatorDesk:
         """Bring the core's answer to whoever asked, if they are still there."""
         request = self._pending.pop(answer.request, None)
         name = "request" if request is None else request.command
+        begun = answer.request in self._begun
+        self._begun.discard(answer.request)
         priority, outcome = (Priority.NOTICE, "done") if answer.ok else (Priority.WARNING, "refused")
+        outcome = "failed" if begun and not answer.ok else outcome
         self._context.log(priority, f"{name}: {outcome}", now, Kind.OPERATOR, reason=answer.reason.value)
         if request is not None:
             reason = None if answer.reason is Reason.NONE else answer.reason.value
-            request.answer({"ok": answer.ok, "reason": reason})
+            request.answer({"ok": answer.ok, "reason": reason, **({"begun": True} if begun else {})})
 
     def _switchover(self, request: Request, now: int) -> None:
         self._note("operator asks for a switchover", request, now)
@@ -105,7 +109,10 @@ class OperatorDesk:
                 return
         which = {} if level is None else {"level": number}
         self._note("operator asks for a fence drill", request, now, Priority.WARNING, peer=peer, **which)
-        self._context.feed(DrillRequested(self._keep(request), level, ready is True))
+        number = self._keep(request)
+        self._context.feed(DrillRequested(number, level, ready is True))
+        if number in self._pending:  # a refusal comes at once
+            self._begun.add(number)
 
     def _means_peer(self, request: Request) -> bool:
         """Whether the request names the peer; refuse it if it does not."""

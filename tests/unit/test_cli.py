@@ -272,6 +272,12 @@ def test_fence_drill_explains_itself_wants_the_name_and_shows_the_steps(
     daemon.answers["fence_drill"] = {"ok": False, "reason": "fence_failed"}
     assert main(["fence", "drill", "beta", "--level", "2", "--yes"]) == 1
     assert "drill of beta, level 2: failed: the peer could not be verified" in capsys.readouterr().out
+    daemon.answers["fence_drill"] = {"ok": False, "reason": "fence_lied", "begun": True}
+    assert main(["fence", "drill", "beta", "--yes"]) == 1
+    assert "drill of beta: failed: the peer's fence device said OFF" in capsys.readouterr().out
+    daemon.answers["fence_drill"] = {"ok": False, "reason": "fence_lied"}
+    assert main(["fence", "drill", "beta", "--yes"]) == 1
+    assert "drill of beta: refused: the peer's fence device said OFF" in capsys.readouterr().out
     daemon.answers["fence_drill"] = {"ok": False, "reason": "no_such_level", "error": "there is no level 9"}
     assert main(["fence", "drill", "beta", "--level", "9", "--yes"]) == 1
     assert "refused: there is no level 9" in capsys.readouterr().out
