@@ -25,6 +25,11 @@ _OWN_PARAMETERS = {
     "option": "hblink asks for off, status and on itself",
     "method": "",
 }
+# What agents call their secrets, and the names that only lead to one: what runs or what is read.
+_SECRET = re.compile(
+    r"passw(or)?d|passphrase|(^|[_-])pass($|[_-])|secret|community|token|api_?key|hexadecimal_kg", re.I
+)
+_LEADS_TO_ONE = re.compile(r"[_-](script|file|path)$", re.I)
 
 
 def read_fence(table: Table, node: int, directory: Path) -> FenceConfig:
@@ -84,7 +89,10 @@ def _read_agent(table: Table, node: int, level: int, directory: Path) -> AgentFe
 
 
 def _read_parameters(table: Table, *, numbers: bool) -> dict[str, str]:
-    """Read what an agent is told: strings, and numbers and booleans if `numbers` (1 and 0, as agents want them)."""
+    """Read what an agent is told: strings, and numbers and booleans if `numbers` (1 and 0, as agents want them).
+
+    `numbers` are for parameters, of which none is a secret; without, each is the name of a secret's file.
+    """
     read: dict[str, str] = {}
     names = table.keys()
     for key in names:
@@ -95,6 +103,12 @@ def _read_parameters(table: Table, *, numbers: bool) -> dict[str, str]:
         elif key in _OWN_PARAMETERS and not (key == "method" and value == "onoff"):
             hint = _OWN_PARAMETERS[key] or 'cycle proves nothing; leave it out, or method = "onoff"'
             table.findings.problem(path, "must not be set", hint)
+        elif numbers and _SECRET.search(key) and not _LEADS_TO_ONE.search(key):
+            table.findings.problem(
+                path,
+                "is a secret in clear text",
+                f'secret_files = {{ {key} = "FILE" }}; the file holds it alone, mode 0600',
+            )
         elif isinstance(value, str) and value.isprintable() and value:
             read[key] = value
         elif numbers and isinstance(value, (bool, int)):

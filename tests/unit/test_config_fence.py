@@ -86,6 +86,7 @@ def test_the_bound_of_an_attempt_is_that_of_the_whole_ladder_and_slots_are_commo
         ('method = "onoff"', 'option = "off"', "parameters.option", "itself"),
         ("plug = 3", "plug = 3.5", "parameters.plug", "a float"),
         ("plug = 3", 'plug = "a\\nb"', "parameters.plug", "not a string"),
+        ("plug = 3", 'snmp_priv_passwd = "word"', "parameters.snmp_priv_passwd", 'snmp_priv_passwd = "FILE"'),
         ("plug = 3", '"plug\\nport" = 3', "parameters.plug\nport", "no name of a parameter"),
         ('password = "pdu.pass"', "password = 3", "secret_files.password", "the name of a file"),
         ('password = "pdu.pass"', 'ip = "pdu.pass"', "secret_files.ip", "say it once"),
@@ -100,6 +101,29 @@ def test_the_bound_of_an_attempt_is_that_of_the_whole_ladder_and_slots_are_commo
 def test_what_an_agent_must_not_be_told(old: str, new: str, path: str, word: str) -> None:
     assert old in AGENT
     assert word in problems(GOOD + AGENT.replace(old, new))[f"fence[2].{path}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_secret"),
+    [
+        *((key, True) for key in ("passwd", "password", "pass", "snmp_priv_passwd", "community", "hexadecimal_kg")),
+        *((key, True) for key in ("secret_key", "apikey", "token", "PASSWORD", "ssl-passphrase")),
+        *((key, False) for key in ("passwd_script", "password_script", "snmp_priv_passwd_script", "identity_file")),
+        *((key, False) for key in ("token_file", "snmp_auth_prot", "snmp_priv_prot", "privlvl", "key", "access_key")),
+        *((key, False) for key in ("login", "username", "auth", "auth_url", "bypass", "tlskey")),
+    ],
+)
+def test_a_secret_of_an_agent_has_a_file_of_its_own(key: str, is_secret: bool) -> None:
+    """The names are those of fence-agents' metadata, and some alike."""
+    text = GOOD + AGENT.replace("plug = 3", f'"{key}" = "hunter2"').replace("{ password", "{ other")
+    if not is_secret:
+        agent = parse(text, DIRECTORY).fences_of(1)[1]
+        assert isinstance(agent, AgentFenceConfig)
+        assert agent.parameters[key] == "hunter2"
+        return
+    found = problems(text)
+    assert list(found) == [f"fence[2].parameters.{key}"]
+    assert "hunter2" not in str(found)
 
 
 def test_two_levels_or_two_nodes_never_share_a_device() -> None:
