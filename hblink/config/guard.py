@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hblink.config.document import NS_PER_MS, Findings, Table
 from hblink.config.value import Config, GuardConfig
+from hblink.core.value import STOP_FAILED_FENCE_NS
 
 NS_PER_S = 1_000_000_000
 
@@ -29,9 +30,19 @@ def read_guard(top: Table) -> GuardConfig:
 
 
 def judge_guard(config: Config, findings: Findings) -> None:
-    """A wedged node should reset before its peer has fenced it, else the watchdog only adds a second reset."""
+    """A wedged node should reset before its peer has fenced it, else the guard only adds a second reset."""
     guard = config.guard
-    if guard.watchdog is None or not config.fences:
+    if not config.fences:
+        return
+    reset_ns = guard.self_reset_ns
+    if reset_ns is not None and reset_ns > STOP_FAILED_FENCE_NS and findings.sound("guard.self_reset_ms"):
+        bound = STOP_FAILED_FENCE_NS // NS_PER_MS
+        findings.warn(
+            "guard.self_reset_ms",
+            f"is {reset_ns // NS_PER_MS}: a node whose stop fails is fenced by its peer after {bound} ms",
+            f"below {bound}, else it adds nothing, or a second reset",
+        )
+    if guard.watchdog is None:
         return
     off_interval_ns = min(fence.off_interval_ns for fence in config.fences)
     fenced_ns = config.timing.deadtime_ns + off_interval_ns

@@ -21,6 +21,9 @@ HEALTH_UNKNOWN = 255
 
 FENCE_CAP_PERIOD_NS = 3600 * SECOND
 
+# S8: how long a peer may say that its stop has failed before it is fenced for it.
+STOP_FAILED_FENCE_NS = 10 * SECOND
+
 # An epoch is a counter whose low bit is the index of the node that holds it. 0 and 1 have not been claimed by anybody:
 # they are what the configuration says of the preferred node, so that two nodes with different configurations agree on
 # one holder as soon as they have heard each other.
@@ -231,7 +234,7 @@ class Settings:
     start_bound_ns: int = 10 * SECOND
     stop_bound_ns: int = 5 * SECOND
     stop_retry_ns: int = 1 * SECOND
-    stop_failed_fence_ns: int = 10 * SECOND
+    stop_failed_fence_ns: int = STOP_FAILED_FENCE_NS
     start_hold_ns: int = 60 * SECOND
     confirm_ttl_ns: int = 60 * SECOND
     auto_failback: bool = False  # the preferred node gets the service back once it has been ready for a while

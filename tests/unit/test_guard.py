@@ -151,6 +151,13 @@ def test_a_watchdog_slower_than_the_fence_is_named(tmp_path: Path) -> None:
     assert config.guard.timeout_ns == 30 * SECOND
 
 
+@pytest.mark.parametrize("watchdog", ["", 'watchdog = "/dev/watchdog0"\ntimeout_ms = 2000\n'])
+def test_a_reset_slower_than_the_fence_is_named_with_a_watchdog_or_without(tmp_path: Path, watchdog: str) -> None:
+    for reset_ms, warned in ((60_000, ["guard.self_reset_ms"]), (10_000, [])):
+        config = parse(f"{GOOD}\n[guard]\n{watchdog}self_reset_ms = {reset_ms}\n", tmp_path)
+        assert [warning.path for warning in config.warnings] == warned
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [
