@@ -85,6 +85,20 @@ def test_crossed_one_way_losses_leave_no_link_and_still_one_owner(shared: Pair) 
     assert (role(pair.alpha), role(pair.beta)) == ("active", "standby")
 
 
+@pytest.mark.parametrize("direction", [Direction.ALPHA_TO_BETA, Direction.BETA_TO_ALPHA])
+def test_the_same_direction_of_both_links_is_the_loss_of_all(shared: Pair, direction: Direction) -> None:
+    """Whoever is heard and does not hear proves nothing fresh: the standby fences, be it the deaf one or not."""
+    pair, since = shared, Since(shared)
+    pair.cut_ethernet(direction)
+    pair.cut_serial(direction)
+    pair.wait_active("beta", 40)
+    assert since.fences() == {"alpha": 1, "beta": 0}
+    pair.heal()
+    settle(pair, "beta")
+    assert since.fences() == {"alpha": 1, "beta": 0}
+    since.assert_never_two_owners()
+
+
 def test_both_cut_one_fence_by_the_standby_and_the_victim_returns_inert(shared: Pair) -> None:
     pair, since = shared, Since(shared)
     pair.cut_links()
