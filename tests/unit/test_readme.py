@@ -10,6 +10,7 @@ import pytest
 
 from hblink.cli.main import COMMANDS
 from hblink.config import parse
+from hblink.config.value import IPMI_PORT, PORT
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -39,3 +40,9 @@ def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None
         word for line in re.findall(r"`hblink ([a-z]+)|^ {4}hblink ([a-z]+)", README, re.MULTILINE) for word in line
     }
     assert named - {""} == set(COMMANDS)
+
+
+def test_the_port_that_a_firewall_lets_through_is_the_default() -> None:
+    assert f"UDP from port {PORT} to port {PORT}" in README
+    assert f"from port {PORT} to port {PORT}" in (ROOT / "wire/PROTOCOL.md").read_text()
+    assert f"UDP to port {IPMI_PORT} of both BMCs" in README
