@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -257,7 +258,7 @@ def test_a_quick_device_that_lies_loses_its_proof_and_the_other_level_keeps_its_
         assert since.commands("beta") == []
         assert [each["reason"] for each in levels(pair.alpha)] == ["ok", "lied"]
         assert_proven(pair.alpha, 1)
-        pair.alpha.kill_daemon()
+        pair.alpha.kill_daemon(signal.SIGTERM)  # in order: it hands over, and is not fenced meanwhile
         pair.wait(lambda: pair.alpha.daemon_pid is None, 10, "alpha's daemon to be gone")
         pair.alpha.start_daemon()
         pair.wait(lambda: role(pair.alpha) is not None, 20, "alpha's daemon again")
