@@ -80,9 +80,9 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     timeliness = secure_timeliness(writer.thread_id)
     for complaint in timeliness.complaints:
         daemon.log(Priority.WARNING, complaint, loop.now())
-    daemon.timeliness = timeliness.document()
     gc.collect()
     gc.freeze()  # what is alive now lives as long as the daemon; later collections need not look at it
+    daemon.timeliness = timeliness.document() | {"objects_frozen": gc.get_freeze_count()}
     try:
         status = daemon.run(path)
     except InvariantViolated as violated:

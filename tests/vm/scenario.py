@@ -18,6 +18,7 @@ from tests.vm.stage import Stage, other
 BOOT_S = 480
 DEADTIME_S = 5.0
 LEASE_S = 8.0
+TIMELY = {"memory_locked": True, "policy": "rr", "priority": 20}  # what the unit asks for, granted
 
 
 def first_boot(stage: Stage) -> None:
@@ -76,6 +77,9 @@ def cold_start(stage: Stage) -> None:
         )
         assert "ttyS0" in refused.output, "a port with a console was accepted"
         assert "console" in refused.output, refused.output
+        timely = stage.status(node)["timeliness"]
+        assert timely.pop("objects_frozen") > 0, timely
+        assert timely == TIMELY, timely
         stage.measure_boot(node)
     stage.audit([owner], ["alpha", owner])
 
