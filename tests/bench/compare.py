@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.bench.bed import NS_PER_MS
 from tests.bench.coldstart import memory_mb
+from tests.bench.commit import commit
 from tests.bench.contestant import Contestant, contestants
 from tests.bench.package import Shelf, fetch, upstream
 from tests.bench.peer import ADDRESS
@@ -99,6 +100,7 @@ def compare(wish: Wish, say: Callable[[str], None], keep: Callable[[Tally], None
         {name: row.what for name, row in situations().items()},
         {name: upstream(version) for name, version in shelf.versions.items()},
         machine(),
+        commits=[each for each in (commit(),) if each],
     )
     total = wish.repetitions * sum(len(wish.rows(one)) + (wish.cost_s > 0) for one in chosen)
     progress = Progress(total, say)

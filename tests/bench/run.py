@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tests.bench.coldstart import cold_start
+from tests.bench.commit import commit
 from tests.bench.compare import COST_S, Wish, compare
 from tests.bench.contestant import contestants
 from tests.bench.failover import OBSERVE_INTERVAL_MS, switchover, takeover, unplug
@@ -21,7 +22,7 @@ from tests.bench.figure import Figure, table
 from tests.bench.idle import processor
 from tests.bench.page import PICTURE, write
 from tests.bench.situation import situations
-from tests.bench.tally import Tally, report
+from tests.bench.tally import Tally, measured, report
 
 NOTE = f"""\
 A client asks for every VIP each {OBSERVE_INTERVAL_MS:g} ms; a gap is that of the worst VIP, counted from the crash. The
@@ -116,8 +117,9 @@ def _measure(arguments: argparse.Namespace, parts: Iterable[str]) -> dict[str, o
             f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()},"
             f" Python {platform.python_version()}; load average {' '.join(loads)} before, between and after the parts."
         )
-        print(f"\n{table(figures)}\n\n{machine}\n{NOTE}")
-        document |= {"machine": machine, "figures": [figure.document() for figure in figures]}
+        code = commit()
+        print(f"\n{table(figures)}\n\n{measured([code] if code else [])}{machine}\n{NOTE}")
+        document |= {"commit": code, "machine": machine, "figures": [figure.document() for figure in figures]}
     if "compare" in parts:
         wish = Wish(
             arguments.contestants or tuple(contestants()),

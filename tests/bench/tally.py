@@ -12,11 +12,15 @@ from statistics import median
 from typing import Any
 
 NEAR = 1.1  # a tenth apart is the same
+NEAR_MS = 5.0  # and so is what the client's questions can hardly tell apart
+TOLERANCE = (
+    f"Where hblink is worse, by the same figures. Medians are compared; one that is at most {100 * (NEAR - 1):.0f} % "
+    f"above another, or {NEAR_MS:g} ms where it is a time, counts as the same. Each time is again median / worst."
+)
 LEGEND = """\
 Nobody repairs or restarts anything while we look. *not back*: no service when we stopped looking, after that time.
 **lasting**: both nodes had answered for 3 s when we stopped looking, and still did. `-`: the program has no such cable
 or no such command."""
-NEAR_MS = 5.0  # and so is what the client's questions can hardly tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class Cost:
 class Tally:
     """Everything: samples by contestant and situation, costs by contestant; titles by name, in the tables' order.
 
-    `failures` tell of each run that could not be made or finished, in words.
+    `failures` tell of each run that could not be made or finished, in words. `commits` are those of hblink that were
+    measured, as `commit` names them; none if that is not known.
     """
 
     contestants: Mapping[str, str]
@@ -60,6 +65,7 @@ class Tally:
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     costs: dict[str, list[Cost]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
 
     def add(self, contestant: str, situation: str, sample: Sample) -> None:
         """Record a run."""
@@ -86,6 +92,7 @@ class Tally:
         for name, costs in other.costs.items():
             self.costs.setdefault(name, []).extend(costs)
         self.failures.extend(other.failures)
+        self.commits.extend(each for each in other.commits if each not in self.commits)
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Tally:
@@ -103,6 +110,7 @@ class Tally:
             samples,
             costs,
             list(document["failures"]),
+            list(document.get("commits", ())),
         )
 
 
@@ -189,7 +197,7 @@ def _number(values: Iterable[float]) -> str:
 
 
 def worse(tally: Tally, subject: str = "hblink") -> list[str]:
-    """Return a sentence for everything in which `subject` is worse than somebody else, made from the medians."""
+    """Return a sentence for everything in which `subject` has the worse median; times are shown as in the tables."""
     others = [name for name in tally.present if not name.startswith("hblink")]
     found = [line for row in tally.situations if (line := _worse_in(tally, subject, row, others))]
     found += _dearer(tally, subject, others)
@@ -224,17 +232,17 @@ def _worse_in(tally: Tally, subject: str, row: str, others: Sequence[str]) -> st
             price = max(one.dual_ms for one in runs)
             bought = f", with two owners for {duration(price)}" if price >= 1 else ""
             bought = ", with two owners for as long as we looked" if any(one.is_dual for one in runs) else bought
-            quicker.setdefault(f"{duration(theirs)}{bought}", []).append(name)
+            quicker.setdefault(f"{outage(runs)}{bought}", []).append(name)
     if not quicker:
         return None
     variants = [
-        f"{name} {duration(median(one.outage_ms for one in runs))}"
+        f"{name} {outage(runs)}"
         for name in tally.present
         if name.startswith(f"{subject}-") and (runs := tally.cell(name, row))
     ]
     aside = f" ({', '.join(variants)})" if variants else ""
     listed = "; ".join(f"{', '.join(names)} {words}" for words, names in quicker.items())
-    return f"{tally.situations[row].partition(':')[0]}: {subject} {duration(own)} without service{aside}; {listed}."
+    return f"{tally.situations[row].partition(':')[0]}: {subject} {outage(mine)} without service{aside}; {listed}."
 
 
 def _dearer(tally: Tally, subject: str, others: Sequence[str]) -> list[str]:
@@ -283,6 +291,14 @@ def noise(tally: Tally) -> str:
     )
 
 
+def measured(commits: Sequence[str]) -> str:
+    """Return the sentence on which hblink was measured, and how to see what has changed since; empty if not known."""
+    if not commits:
+        return ""
+    since = commits[0].partition(" ")[0]
+    return f"hblink of commit {', '.join(commits)}; what has changed since: `git diff {since} -- hblink wire`. "
+
+
 def report(tally: Tally, picture: str | None = None) -> str:
     """Return all that is to be said: conditions, tables, `picture` (a path) and findings, as Markdown."""
     counts = sorted({len(runs) for rows in tally.samples.values() for runs in rows.values()})
@@ -291,14 +307,15 @@ def report(tally: Tally, picture: str | None = None) -> str:
     who = "\n".join(f"- `{name}`: {tally.contestants[name]}." for name in tally.present)
     head = (
         f"Made by `make bench`, runs of each cell: {runs}, median / worst where they differ; a client asks for the "
-        f"address each 2 ms. {versions + '. ' if versions else ''}{tally.machine} {noise(tally)}"
+        f"address each 2 ms. {measured(tally.commits)}{versions + '. ' if versions else ''}{tally.machine} "
+        f"{noise(tally)}"
     )
     parts = [head, who, tables(tally), LEGEND]
     if picture is not None:
         parts.append(f"![time without service and time with two owners, by situation]({picture})")
     parts.append(f"Two owners: {better(tally)}")
     if lines := worse(tally):
-        parts.append("Where hblink is worse, by the same figures:\n\n" + "\n".join(f"- {line}" for line in lines))
+        parts.append(f"{TOLERANCE}\n\n" + "\n".join(f"- {line}" for line in lines))
     if tally.failures:
         parts.append("Runs that failed:\n\n" + "\n".join(f"- {line}" for line in tally.failures))
     return "\n\n".join(parts)

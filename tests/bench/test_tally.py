@@ -10,7 +10,20 @@ import pytest
 
 from tests.bench.page import BEGIN, END, PageError, fill, write
 from tests.bench.picture import PANEL, picture, scale
-from tests.bench.tally import Cost, Sample, Tally, better, dual, duration, markdown, outage, report, worse
+from tests.bench.tally import (
+    NEAR,
+    NEAR_MS,
+    Cost,
+    Sample,
+    Tally,
+    better,
+    dual,
+    duration,
+    markdown,
+    outage,
+    report,
+    worse,
+)
 
 CONTESTANTS = {"hblink": "ours", "keepalived-0.01": "quick", "ucarp": "slow"}
 SITUATIONS = {"crash": "host crash of the owner", "split": "silent split: both alive"}
@@ -74,7 +87,9 @@ def test_a_table_is_aligned() -> None:
 
 def test_where_hblink_is_worse_is_said_with_what_the_others_paid() -> None:
     lines = worse(some())
-    assert lines[0] == "host crash of the owner: hblink 2.10 s without service; keepalived-0.01 21 ms."
+    assert lines[0] == (
+        "host crash of the owner: hblink 2.10 s / 2.20 s without service; keepalived-0.01 21 ms / 22 ms."
+    )
     assert lines[1] == (
         "silent split: hblink 1.10 s without service; keepalived-0.01 0, with two owners for as long as we looked."
     )
@@ -87,6 +102,26 @@ def test_nothing_is_worse_where_the_figures_are_the_same() -> None:
     tally.add("hblink", "crash", served(14.0))
     tally.add("ucarp", "crash", served(10.0))
     assert worse(tally) == []
+
+
+def test_what_counts_as_the_same_is_said_where_it_is_used() -> None:
+    tally = Tally(CONTESTANTS, SITUATIONS, {}, "")
+    tally.add("hblink", "crash", served(100.0 * NEAR))
+    tally.add("ucarp", "crash", served(100.0))
+    assert worse(tally) == []
+    tally.add("hblink", "crash", served(100.0 * NEAR + 1))
+    assert worse(tally) != []
+    text = report(tally)
+    assert f"at most {100 * (NEAR - 1):.0f} % above another, or {NEAR_MS:g} ms where it is a time" in text
+
+
+def test_the_commits_that_were_measured_are_named_once_each() -> None:
+    tally, other = some(), some()
+    assert "commit" not in report(tally), "an earlier document does not tell"
+    tally.commits.append("1234567")
+    other.commits.extend(["1234567", "89abcde with changes"])
+    tally.take(other)
+    assert "hblink of commit 1234567, 89abcde with changes; what has changed since: `git diff 1234567" in report(tally)
 
 
 def test_a_service_that_never_came_back_was_not_quicker() -> None:
@@ -106,6 +141,7 @@ def test_two_owners_of_hblink_would_be_shouted() -> None:
 def test_a_tally_survives_json() -> None:
     tally = some()
     tally.failures.append("ucarp, crash, run 4: did not settle")
+    tally.commits.append("1234567")
     again = Tally.of(json.loads(json.dumps(tally.document())))
     assert again == tally
     assert report(again) == report(tally)
