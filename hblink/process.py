@@ -10,6 +10,9 @@ Children inherit the scheduling policy unless the daemon sets SCHED_RESET_ON_FOR
 must if it runs in real time; memory locks are not inherited (mlockall(2)). The signal mask is inherited: a daemon that
 blocks signals starts children that block them too (SIGKILL excepted).
 
+To start one, the loop looks the program up in PATH (stat(2)) and waits until the kernel has loaded setpriv(1); from
+then on the child waits for the disk. Both are in memory as a rule, as each poll of a fence device uses them.
+
 This module must never wait for a child, handle SIGCHLD, wait for any process but its own, or take an exit status that
 it has not seen for success.
 """
@@ -275,7 +278,8 @@ def run(
 
     `argv[0]` is a path or is looked up in PATH. The group is killed `deadline_ns` after now, or by `Process.kill`.
     `pass_fds` are inherited under their own numbers; the caller keeps, and closes, its own. Starting forks and waits
-    for execve(2), a millisecond or two. Nothing is raised: a failure to start comes as `Finished.error`.
+    for execve(2): a millisecond or two, and longer where a disk has to be read for it. Nothing is raised: a failure to
+    start comes as `Finished.error`.
     """
     process = Process(loop, on_exit, deadline_ns)
     try:

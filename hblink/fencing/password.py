@@ -1,6 +1,8 @@
 """A secret on its way from its file to a device's program: read afresh for each request, so that it can be changed.
 
-It must never be in a message, and never be taken from a file that others can read.
+The loop itself opens and reads the file, and waits for the disk if the kernel has it no longer in memory: that is the
+price of a password that is changed under a running daemon. It must never be in a message, and never be taken from a
+file that others can read.
 """
 
 from __future__ import annotations
