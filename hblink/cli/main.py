@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _Parser(prog="hblink", usage="hblink [-h] [--version] COMMAND ...")
     parser.add_argument("--version", action="store_true", help="print the version")
-    parsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=argparse.ArgumentParser)
+    # prog: without it each command would be called by the whole of the usage above.
+    parsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", prog="hblink", parser_class=argparse.ArgumentParser
+    )
     chosen = next((word for word in words if not word.startswith("-")), None)
     command: Command | None = None
     for name, text in COMMANDS.items():

@@ -189,6 +189,16 @@ def test_usage(words: list[str], capsys: Capture) -> None:
     assert "usage: hblink" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["maintenance"], ["key", "activate"], ["fence", "drill"]])
+def test_a_usage_error_names_the_command_as_it_is_typed(words: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    command = " ".join(["hblink", *words])
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith(f"usage: {command} [-h]")
+    assert error.startswith(f"{command}: error: ")
+
+
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
 def test_help_fits_the_screen(words: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
