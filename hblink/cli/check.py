@@ -72,10 +72,12 @@ def print_problems(problems: Sequence[Problem], warnings: Sequence[Problem], out
                 print(*wrap(finding.hint, " " * 9 + "-> "), sep="\n", file=out)
 
 
-def _document(config: Config | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> dict[str, object]:
-    def listed(findings: Sequence[Problem]) -> list[dict[str, str]]:
-        return [{"path": each.path, "message": each.message, "hint": each.hint} for each in findings]
+def listed(findings: Sequence[Problem]) -> list[dict[str, str]]:
+    """Findings as JSON takes them."""
+    return [{"path": each.path, "message": each.message, "hint": each.hint} for each in findings]
 
+
+def _document(config: Config | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> dict[str, object]:
     digest = None if config is None else config.digest.hex()
     return {"ok": not problems, "problems": listed(problems), "warnings": listed(warnings), "digest": digest}
 

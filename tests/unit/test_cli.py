@@ -155,13 +155,68 @@ def test_key_new_write_makes_a_private_file_and_never_overwrites(directory: Path
     content = keyring.read_text()
     assert line.split()[1] in content
     assert main(["key", "new", "--write"]) == 1
-    assert "not overwritten" in capsys.readouterr().err
+    assert "not overwritten" in " ".join(capsys.readouterr().err.split())
     assert keyring.read_text() == content
     assert main(["key", "list"]) == 0
     listed = capsys.readouterr().out
     assert "active" in listed
     assert not any(group in listed for group in line.split()[1].split("-"))
     assert main(["key", "new", "--add", "--write"]) == 2
+
+
+def told(capsys: Capture) -> Answer:
+    """The one JSON object that a command printed, and nothing beside it."""
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    document: Answer = json.loads(captured.out)
+    return document
+
+
+def test_key_new_tells_a_program_the_line_and_where_it_is(directory: Path, capsys: Capture) -> None:
+    keyring = directory / "hblink.keys"
+    assert main(["key", "new", "--write", "--json"]) == 0
+    made = told(capsys)
+    assert (made["ok"], made["written"], made["id"], made["file"]) == (True, True, 1, str(keyring))
+    assert str(made["line"]).split()[1] in keyring.read_text()
+    assert str(made["next"]).endswith("(mode 0600) on the other node")
+    assert main(["key", "new", "--write", "--json"]) == 1
+    refused = told(capsys)
+    assert (refused["ok"], refused["written"]) == (False, False)
+    assert "not overwritten" in str(refused["error"])
+    assert main(["key", "new", "--add", "--json"]) == 0
+    added = told(capsys)
+    assert (added["id"], added["written"]) == (2, False)
+
+
+def test_a_step_of_a_rotation_tells_a_program_whether_the_file_has_changed(
+    daemon: Daemon, directory: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyring = directory / "hblink.keys"
+
+    def step(*words: str, line: str = "") -> tuple[int, Answer]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(line))
+        code = main(["key", *words, "--json"])
+        return code, told(capsys)
+
+    assert step("new", "--write")[0] == 0
+    line = str(step("new", "--add")[1]["line"])
+    before = keyring.read_text()
+    unknown = "beta is not heard: whether it accepts key 1 is not known"
+    assert step("activate", "1") == (1, {"ok": False, "written": False, "error": unknown})
+    daemon.answers["reload"] = {"ok": False, "problems": [{"path": "keys", "message": "no", "hint": ""}]}
+    assert step("add", line=line) == (1, {**daemon.answers["reload"], "written": False})
+    assert keyring.read_text() == before
+    daemon.answers["reload"] = {"ok": False, "error": "stopping"}
+    code, unread = step("add", line=line)
+    assert (code, unread["ok"], unread["written"]) == (1, False, True)
+    assert "stopping" in str(unread["error"])
+    keyring.write_text(before)
+    keys = {"accepted": [1, 2], "active": 1, "peer_accepted": [1], "peer_active": 1}
+    daemon.answers["status"] = {"ok": True, "status": {**STATUS, "keys": keys}}
+    daemon.answers["reload"] = {"ok": True, "problems": [], "changes": []}
+    code, done = step("add", line=line)
+    assert (code, done["ok"], done["written"], done["accepted"], done["active"]) == (0, True, True, [1, 2], 1)
+    assert done["next"] == "on beta: hblink key add, with the line of key 2"
 
 
 def test_key_uses_the_keyring_that_the_configuration_names(directory: Path, capsys: Capture) -> None:
@@ -171,6 +226,9 @@ def test_key_uses_the_keyring_that_the_configuration_names(directory: Path, caps
     (directory / "ring").chmod(0o644)
     assert main(["key", "list"]) == 78
     assert "chmod 600" in capsys.readouterr().err
+    for words in (["list"], ["activate", "1"]):
+        assert main(["key", *words, "--json"]) == 78
+        assert "chmod 600" in json.dumps(told(capsys)["problems"])
 
 
 @pytest.mark.parametrize(
