@@ -98,6 +98,28 @@ def test_without_a_configuration_it_says_so(node: Namespace, config: Path) -> No
     assert "nothing was removed" in done.stderr
 
 
+def test_a_program_reads_the_same(node: Namespace, config: Path) -> None:
+    node.ip(FOREVER)
+    done = release(node, config, "--json")
+    removed = {"address": "192.0.2.10/32", "interface": "eth0"}
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"ok": True, "removed": [removed], "maintenance": False})
+    node.ip(ALIEN)
+    done = release(node, config, "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "192.0.2.10/24 is still on eth1" in json.loads(done.stdout)["error"]
+    with open(config.parent / "run/hblink.sock.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = release(node, config, "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
+    MemoryFile(config.parent / "run", None, kernel_boot_id(), Writer()).store(Memory(epoch=2, maintenance=True))
+    done = release(node, config, "--json", "--unless-maintenance")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"ok": True, "removed": [], "maintenance": True})
+    config.write_text("cluster = 1\n")
+    done = release(node, config, "--json")
+    assert (done.returncode, done.stderr) == (78, "")
+    assert "cluster" in {problem["path"] for problem in json.loads(done.stdout)["problems"]}
+
+
 @pytest.mark.parametrize(
     ("said", "stays"),
     [
