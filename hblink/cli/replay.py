@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hblink.cli.terminal import GOOD, NOT_GOOD, clean, cut, wrap
 from hblink.core.invariant import InvariantViolated
@@ -21,6 +22,7 @@ _HEAD = '{"flight"'
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="a flight record")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,16 +30,20 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
     try:
         with path.open(encoding="ascii") as file:
-            return _replay(file)
+            return _replay(file, _Document() if arguments.json else _Screen())
     except (FlightError, UnicodeDecodeError) as error:
-        print(*wrap(f"hblink: {path}: {error}"), sep="\n", file=sys.stderr)
+        trouble = str(error)
     except OSError as error:
-        print(*wrap(f"hblink: {path}: {error.strerror}"), sep="\n", file=sys.stderr)
+        trouble = str(error.strerror)
+    if arguments.json:
+        print(json.dumps({"ok": False, "error": f"{path}: {trouble}"}))
+    else:
+        print(*wrap(f"hblink: {path}: {trouble}"), sep="\n", file=sys.stderr)
     return NOT_GOOD
 
 
-def _replay(lines: Iterable[str]) -> int:
-    """Feed the lines through the core, printing as they come: a record may be longer than memory."""
+def _replay(lines: Iterable[str], told: _Screen | _Document) -> int:
+    """Feed the lines through the core, telling what comes as it comes: a record may be longer than memory."""
     heads: list[str] = []
     shown = 0
     steps = 0
@@ -46,19 +52,19 @@ def _replay(lines: Iterable[str]) -> int:
         for recorded, state, effects in replay(read(_noting(lines, heads))):
             steps += 1
             for head in heads[shown:]:
-                print(cut(_life(head)))
+                told.life(json.loads(head))
             if len(heads) > shown:
                 shown, before = len(heads), recorded.before
             if state.role.value != before:
-                print(cut(_change(recorded, before, state)))
+                told.change(recorded, before, state)
                 before = state.role.value
             if (state.role.value, effects) != (recorded.after, recorded.effects):
-                print(*_difference(steps, recorded, state, effects), sep="\n")
+                told.difference(steps, recorded, state, effects)
                 return NOT_GOOD
     except InvariantViolated as error:
-        print(*wrap(f"step {steps + 1} breaks an invariant: {error}"), sep="\n")
+        told.violation(steps + 1, error)
         return NOT_GOOD
-    print(f"the same in {steps} steps")
+    told.sameness(steps)
     return GOOD
 
 
@@ -70,24 +76,62 @@ def _noting(lines: Iterable[str], heads: list[str]) -> Iterator[str]:
         yield line
 
 
-def _life(head: str) -> str:
-    document = json.loads(head)
-    return f"{clean(document.get('node'))}, hblink {clean(document.get('version'))}"
+class _Screen:
+    """Print it for a person, line by line."""
+
+    def life(self, head: dict[str, Any]) -> None:
+        print(cut(f"{clean(head.get('node'))}, hblink {clean(head.get('version'))}"))
+
+    def change(self, recorded: Step, before: str, state: State) -> None:
+        why = "" if state.reason.value == "none" else f" ({state.reason.value})"
+        print(cut(f"{_seconds(recorded.at)}  {before} -> {state.role.value}{why}, epoch {state.epoch}"))
+
+    def difference(self, number: int, recorded: Step, state: State, effects: tuple[object, ...]) -> None:
+        """Print the event, what was decided then and what is decided now."""
+        then, now = ("; ".join(str(effect) for effect in each) or "no effect" for each in (recorded.effects, effects))
+        lines = [
+            *wrap(f"step {number} at {_seconds(recorded.at).strip()} s differs: {recorded.event}"),
+            *wrap(f"{recorded.after}: {then}", "  then  "),
+            *wrap(f"{state.role.value}: {now}", "  now   "),
+        ]
+        print(*lines, sep="\n")
+
+    def violation(self, number: int, error: InvariantViolated) -> None:
+        print(*wrap(f"step {number} breaks an invariant: {error}"), sep="\n")
+
+    def sameness(self, steps: int) -> None:
+        print(f"the same in {steps} steps")
 
 
-def _change(recorded: Step, before: str, state: State) -> str:
-    why = "" if state.reason.value == "none" else f" ({state.reason.value})"
-    return f"{_seconds(recorded.at)}  {before} -> {state.role.value}{why}, epoch {state.epoch}"
+class _Document:
+    """Keep the lives and their changes of role, and print them with the verdict as one JSON object."""
 
+    def __init__(self) -> None:
+        self._lives: list[dict[str, Any]] = []
 
-def _difference(number: int, recorded: Step, state: State, effects: tuple[object, ...]) -> list[str]:
-    """The event, what was decided then and what is decided now."""
-    then, now = ("; ".join(str(effect) for effect in each) or "no effect" for each in (recorded.effects, effects))
-    return [
-        *wrap(f"step {number} at {_seconds(recorded.at).strip()} s differs: {recorded.event}"),
-        *wrap(f"{recorded.after}: {then}", "  then  "),
-        *wrap(f"{state.role.value}: {now}", "  now   "),
-    ]
+    def life(self, head: dict[str, Any]) -> None:
+        self._lives.append({"node": head.get("node"), "version": head.get("version"), "changes": []})
+
+    def change(self, recorded: Step, before: str, state: State) -> None:
+        after = {"after": state.role.value, "reason": state.reason.value, "epoch": state.epoch}
+        self._lives[-1]["changes"].append({"at_ns": recorded.at, "before": before, **after})
+
+    def difference(self, number: int, recorded: Step, state: State, effects: tuple[object, ...]) -> None:
+        then, now = (
+            {"role": role, "effects": [str(effect) for effect in each]}
+            for role, each in ((recorded.after, recorded.effects), (state.role.value, effects))
+        )
+        self._print(number, difference={"at_ns": recorded.at, "event": str(recorded.event), "then": then, "now": now})
+
+    def violation(self, number: int, error: InvariantViolated) -> None:
+        self._print(number, error=f"breaks an invariant: {error}")
+
+    def sameness(self, steps: int) -> None:
+        self._print(steps)
+
+    def _print(self, steps: int, **trouble: object) -> None:
+        """Print the verdict; `steps` is the number of the last one that was taken."""
+        print(json.dumps({"ok": not trouble, "steps": steps, "lives": self._lives, **trouble}))
 
 
 def _seconds(at: int) -> str:

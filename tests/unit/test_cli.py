@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from hblink.cli import terminal
 from hblink.cli.main import COMMANDS, main
+from hblink.cli.main import _command as command
 from hblink.cli.word import ALARM, REASON
 from hblink.config import parse
 from hblink.config.secret import load_keyring
@@ -255,6 +257,20 @@ def test_a_usage_error_names_the_command_as_it_is_typed(words: list[str], capsys
     usage, *_, error = capsys.readouterr().err.splitlines()
     assert usage.startswith(f"usage: {command} [-h]")
     assert error.startswith(f"{command}: error: ")
+
+
+def leaves(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The parsers of a command's actions, or its own."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [leaf for action in below for each in action.choices.values() for leaf in leaves(each)] or [parser]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"run", "metrics"}))  # a daemon, and a format of its own
+def test_whatever_a_program_may_read_comes_as_json(name: str) -> None:
+    parser = argparse.ArgumentParser(prog=name)
+    command(name).declare(parser, name)
+    silent = [leaf.prog for leaf in leaves(parser) if "--json" not in leaf.format_usage()]
+    assert silent == []
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])

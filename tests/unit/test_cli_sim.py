@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from hblink.cli import sim
 from hblink.cli.main import main
 from hblink.config import parse
 from hblink.core.event import Event, LinkOpened, PeerBeat, Released, Started
+from hblink.core.invariant import InvariantViolated
 from hblink.core.state import initial
 from hblink.core.step import step
 from hblink.core.value import MS, SECOND, Advert, Memory, Role, Settings
@@ -168,6 +170,50 @@ def test_a_record_that_cannot_be_replayed_says_why(
     record.write_text("\n".join(edit(record.read_text().splitlines())) + "\n")
     assert main(["replay", str(record)]) == 1
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_program_reads_the_lives_the_verdict_and_the_first_difference(record: Path, capsys: Capture) -> None:
+    def replayed(code: int) -> dict[str, Any]:
+        assert main(["replay", "--json", str(record)]) == code
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        document: dict[str, Any] = json.loads(captured.out)
+        return document
+
+    text = record.read_text()
+    claim = {"at_ns": 5050 * MS, "before": "standby", "after": "claiming", "reason": "none", "epoch": 2}
+    record.write_text(text * 2)
+    same = replayed(0)
+    assert (same["ok"], same["steps"], len(same["lives"])) == (True, 8, 2)
+    assert (same["lives"][1]["node"], same["lives"][1]["changes"][-1]) == ("alpha", claim)
+    record.write_text(text.replace('"type":"Activate"', '"type":"Release"'))
+    differs = replayed(1)
+    assert (differs["ok"], differs["steps"], differs["difference"]["at_ns"]) == (False, 4, 5050 * MS)
+    assert differs["difference"]["event"].startswith("PeerBeat(")
+    then, now = differs["difference"]["then"], differs["difference"]["now"]
+    assert then["role"] == now["role"] == "claiming"
+    assert any(effect.startswith("Release(") for effect in then["effects"])
+    assert any(effect.startswith("Activate(") for effect in now["effects"])
+    record.write_text(text.partition("\n")[2])
+    assert "begins with its head" in replayed(1)["error"]
+    record.unlink()
+    assert replayed(1) == {"ok": False, "error": f"{record}: No such file or directory"}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_step_that_breaks_an_invariant_is_named(
+    options: list[str], record: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise InvariantViolated("two owners")
+
+    monkeypatch.setattr("hblink.flight.step", broken)
+    assert main(["replay", *options, str(record)]) == 1
+    out = capsys.readouterr().out
+    if options:
+        assert json.loads(out) == {"ok": False, "steps": 1, "lives": [], "error": "breaks an invariant: two owners"}
+    else:
+        assert out == "step 1 breaks an invariant: two owners\n"
 
 
 def test_a_record_that_is_not_there_says_so(tmp_path: Path, capsys: Capture) -> None:
