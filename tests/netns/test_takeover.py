@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -164,4 +165,18 @@ def test_lost_service_carrier_moves_the_service_without_a_fence(shared: Pair, in
     pair.wait(lambda: pair.alpha.has(*ALL_VIPS) == set(), 20, "alpha to hold none")
     assert since.fences() == {"alpha": 0, "beta": 0}
     assert ("no_service_carrier", None) in alarms(pair.alpha)
+    since.assert_never_two_owners()
+
+
+def test_lost_service_carrier_moves_the_service_over_the_serial_line_alone(shared: Pair) -> None:
+    pair = shared
+    pair.cut_ethernet()
+    for node in pair.nodes.values():
+        pair.wait(partial(lambda node: ("link_in_down", "direct") in alarms(node), node), 10, f"{node.name} to name it")
+    since = Since(pair)
+    pair.cut_service("alpha")
+    pair.wait_active("beta")
+    assert logged(pair.alpha, "active -> yielding reason=no_service_carrier", since.at)
+    assert status(pair.beta)["grant"] == "yielded"
+    assert since.fences() == {"alpha": 0, "beta": 0}
     since.assert_never_two_owners()
