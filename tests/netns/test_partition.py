@@ -88,9 +88,12 @@ def test_crossed_one_way_losses_leave_no_link_and_still_one_owner(shared: Pair) 
     pair.wait(lambda: boottime_ns() - asked > INTERVALS * 1_000_000_000, 10, "four times deadtime")
     since.assert_nothing_moved()
     assert (role(pair.alpha), role(pair.beta)) == ("active", "standby")
-    for node in pair.nodes.values():
-        codes = {code for code, _ in alarms(node)}
-        assert not codes & {"half_open", "peer_late", "peer_lost"}, "the peer is heard, and fresh"
+    doubts = {"half_open", "peer_late", "peer_lost"}  # a busy machine may raise one for a moment
+    pair.wait(
+        lambda: not any(code in doubts for node in pair.nodes.values() for code, _ in alarms(node)),
+        10,
+        "both nodes to hear a peer that is fresh",
+    )
 
 
 @pytest.mark.parametrize("direction", [Direction.ALPHA_TO_BETA, Direction.BETA_TO_ALPHA])
