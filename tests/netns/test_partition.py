@@ -83,7 +83,7 @@ def test_crossed_one_way_losses_leave_no_link_and_still_one_owner(shared: Pair) 
     pair.cut_serial(Direction.BETA_TO_ALPHA)
     for node, silent, deaf in ((pair.alpha, "serial", "direct"), (pair.beta, "direct", "serial")):
         down = {("link_in_down", silent), ("link_out_down", deaf)}
-        pair.wait(partial(lambda node, down: down <= alarms(node), node, down), 10, f"{node.name} to name both links")
+        pair.wait(partial(lambda node, down: down <= alarms(node), node, down), 30, f"{node.name} to name both links")
     asked = boottime_ns()
     pair.wait(lambda: boottime_ns() - asked > INTERVALS * 1_000_000_000, 10, "four times deadtime")
     since.assert_nothing_moved()

@@ -13,7 +13,7 @@ import pytest
 
 from hblink import flight
 from hblink.core.event import Started
-from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, blocked, logged, logged_at, settle, wait_logged
+from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, blocked, logged, logged_at, settle, status, wait_logged
 from tests.rig.node import HBLINK
 from tests.rig.pair import Pair
 from tests.rig.setting import SERVICE, VIPS, Setting
@@ -172,11 +172,11 @@ def test_lost_service_carrier_moves_the_service_over_the_serial_line_alone(share
     pair = shared
     pair.cut_ethernet()
     for node in pair.nodes.values():
-        pair.wait(partial(lambda node: ("link_in_down", "direct") in alarms(node), node), 10, f"{node.name} to name it")
+        pair.wait(partial(lambda node: ("link_in_down", "direct") in alarms(node), node), 30, f"{node.name} to name it")
     since = Since(pair)
     pair.cut_service("alpha")
     pair.wait_active("beta")
-    assert logged(pair.alpha, "active -> yielding reason=no_service_carrier", since.at)
+    wait_logged(pair.alpha, "active -> yielding reason=no_service_carrier", since.at)
     assert status(pair.beta)["grant"] == "yielded"
     assert since.fences() == {"alpha": 0, "beta": 0}
     since.assert_never_two_owners()
