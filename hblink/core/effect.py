@@ -90,7 +90,7 @@ class ClearAlarm:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to an operator's request: done, or refused or failed for `reason`."""
+    """The answer to an operator's request: refused or failed for `reason`, or done, but for what `reason` says."""
 
     request: int
     ok: bool

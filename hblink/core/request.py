@@ -107,7 +107,10 @@ def _online(turn: Turn, request: int) -> None:
 
 
 def _maintenance(turn: Turn, event: MaintenanceRequested) -> None:
-    """Begin or end maintenance (S18). What the peer says can be ended here only when the peer says nothing."""
+    """Begin or end maintenance (S18). What the peer says can be ended here only when the peer says nothing.
+
+    Where both have ordered it, this node's own order ends, and the answer says that the peer's stands.
+    """
     state, now = turn.state, turn.now
     if state.role is Role.FENCING or state.request is not None or state.drill is not None:
         _refuse(turn, event.request, Reason.BUSY)
@@ -118,9 +121,13 @@ def _maintenance(turn: Turn, event: MaintenanceRequested) -> None:
         if not state.maintenance:
             turn.set(maintenance=True, maintenance_at=now)
     else:
-        end_maintenance(turn)
-        if state.peer.maintenance and is_fresh(turn.settings, state, now):
+        stands = state.peer.maintenance and is_fresh(turn.settings, state, now)
+        if stands and not state.maintenance:
             _refuse(turn, event.request, Reason.PEER_MAINTENANCE)
+            return
+        end_maintenance(turn)
+        if stands:
+            turn.emit(Answer(event.request, ok=True, reason=Reason.PEER_MAINTENANCE))
             return
         turn.set_peer(maintenance=False)
     turn.emit(Answer(event.request, ok=True, reason=Reason.NONE))

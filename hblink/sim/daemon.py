@@ -304,8 +304,8 @@ class Daemon:
                 self._note(f"alarm over: {self.words(effect.alarm)}")
             case Answer():
                 self.host.checker.answered(effect.request)
-                outcome = "done" if effect.ok else f"refused, {effect.reason.value}"
-                self._note(f"answer to the operator: {outcome}")
+                why = "" if effect.reason is Reason.NONE else f", {effect.reason.value}"
+                self._note(f"answer to the operator: {'done' if effect.ok else 'refused'}{why}")
             case Exit():
                 self.kill()
                 clean = self.state.role is not Role.HALTED

@@ -54,7 +54,12 @@ SITUATIONS: dict[str, tuple[str, ...]] = {
         "runtime_directory_broken",
     ),
     # Beyond faults: what operators order, and what bounds it.
-    "maintenance": ("maintenance", "maintenance_ends_by_itself", "maintenance_and_a_dead_peer"),
+    "maintenance": (
+        "maintenance",
+        "maintenance_ends_by_itself",
+        "maintenance_and_a_dead_peer",
+        "maintenance_ordered_on_both",
+    ),
     "standby and online": ("standby_and_online", "standby_refused"),
     "failback": ("failback",),
     "fences bounded": ("fence_cap", "fence_cap_does_not_hold_what_is_off"),

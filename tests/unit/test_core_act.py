@@ -43,7 +43,7 @@ from hblink.core.event import (
     StandbyRequested,
     SwitchoverRequested,
 )
-from hblink.core.state import advertise
+from hblink.core.state import advertise, in_maintenance
 from hblink.core.value import MS, SECOND, Advert, Grant, Guarantee, Holder, Memory, Power, Reason, Role
 from tests.unit.one import (
     ALPHA,
@@ -169,9 +169,30 @@ def test_the_operator_ends_it_on_the_side_that_is_left_and_the_node_listens_firs
     assert count(node, PowerOff) >= 1
 
 
-def test_what_the_peer_still_says_cannot_be_ended_here() -> None:
+def test_what_the_peer_still_says_cannot_be_ended_here_and_a_refusal_changes_nothing() -> None:
     node = standby_beta().hear(replace(ACTIVE, maintenance=True))
+    before = node.state
     assert answer(node, MaintenanceRequested(1, on=False)) == (False, Reason.PEER_MAINTENANCE)
+    assert node.state == before
+
+
+def test_where_both_have_ordered_it_one_s_own_order_ends_and_the_peer_s_stands() -> None:
+    node = standby_beta().hear(replace(ACTIVE, maintenance=True))
+    node.tell(MaintenanceRequested(1, on=True, until_at=node.now + 3600 * SECOND))
+    assert answer(node, MaintenanceRequested(2, on=False)) == (True, Reason.PEER_MAINTENANCE)
+    assert (node.state.maintenance, node.state.maintenance_until) == (False, None)
+    assert node.state.peer.maintenance
+    assert answer(node, MaintenanceRequested(3, on=False)) == (False, Reason.PEER_MAINTENANCE), "nothing more to end"
+    node.wait(3600 * SECOND)
+    assert (node.state.role, node.state.reason) == (Role.STANDBY, Reason.MAINTENANCE)
+    assert count(node, PowerOff) + count(node, ReadPower) == 0
+
+
+def test_where_both_have_ordered_it_and_the_peer_is_silent_both_orders_end() -> None:
+    node = standby_beta().hear(replace(ACTIVE, maintenance=True)).tell(MaintenanceRequested(1, on=True))
+    node.wait(60 * SECOND)
+    assert answer(node, MaintenanceRequested(2, on=False)) == (True, Reason.NONE)
+    assert not in_maintenance(node.state)
 
 
 def test_maintenance_ends_by_itself() -> None:
