@@ -1,5 +1,5 @@
-"""What to do next about each coded cause: one command for every reason, role, alarm, fence reason, complaint
-and finding.
+"""What to do next about each coded cause: one command for every reason, role, alarm, fence reason, fence warning,
+complaint and finding.
 
 The words for a code say a state of affairs (`hblink.cli.word`); what stands here is the operator's next step. A test
 holds the tables against the code's own enumerations, and each command against the program.
@@ -8,6 +8,7 @@ holds the tables against the code's own enumerations, and each command against t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from hblink.cli.word import ALARM, COMPLAINT, REASON
 
@@ -53,7 +54,7 @@ REASON_NEXT = {
     "not_blocked": "hblink status",
     "busy": "hblink status --watch",
     "peer_maintenance": "on {peer}: hblink maintenance off",
-    "redundancy_reduced": "hblink status; mend what it names first",
+    "redundancy_reduced": "mend first what this names: hblink why",
     "level_not_ready": "hblink doctor fence",
     "timed_out": "hblink events -n 40",
 }
@@ -114,25 +115,51 @@ FENCE_NEXT = {
     "cancelled": "hblink fence status",
 }
 
+# Each fits one line of the screen behind its name.
+FENCE_WARNING_NEXT = {
+    "slow": "answers late: raise command_timeout_ms or reset the BMC",
+    "restore_policy": "set it on the BMC, or in [[fence]]",
+    "no_identity": "tells no GUID or serial: is it the peer's?",
+}
+
+FENCE_WARNING = {
+    "slow": "the peer's fence device takes more than half of command_timeout_ms",
+    "restore_policy": "what the peer's BMC does when power comes back is not what is wanted",
+    "no_identity": "the peer's BMC tells neither GUID nor serial number to know it by",
+}
+
 FINDING = {
     "peer_not_able": "the peer says that it could not take over",
     "peer_fence_not_ready": "the peer could not switch this node off",
     "memory_in_doubt": "what must survive a restart cannot be read or written",
+    "target_silent": "something upstream does not answer",
 }
 
 FINDING_NEXT = {
     "peer_not_able": "on {peer}: hblink why",
     "peer_fence_not_ready": "on {peer}: hblink fence status",
     "memory_in_doubt": "df; ls -ld /run/hblink /var/lib/hblink",
+    "target_silent": "ping it from {me}; hblink status",
 }
 COMPLAINT_NEXT = {
     "config_differs": "make hblink.toml the same on both nodes, then on both: hblink reload",
     "reload_refused": "hblink check; then: hblink reload",
+    "fence_not_ready": "hblink doctor fence",
+    "fence_level_not_ready": "hblink doctor fence",
+}
+
+# Where what comes next depends on which node has ordered the maintenance, and on whether the peer can be asked.
+MAINTENANCE_NEXT = {
+    "here": "hblink maintenance off",
+    "peer": "on {peer}: hblink maintenance off",
+    "both": "hblink maintenance off, on both nodes",
+    "silent": "make sure that {peer} is dead, then here: hblink maintenance off",
 }
 
 _TEXT: Mapping[str, Mapping[str, str]] = {
     "reason": REASON,
     "alarm": ALARM,
+    "fence_warning": FENCE_WARNING,
     "finding": FINDING,
     "complaint": COMPLAINT,
 }
@@ -141,6 +168,7 @@ _NEXT: Mapping[str, Mapping[str, str]] = {
     "role": ROLE_NEXT,
     "alarm": ALARM_NEXT,
     "fence": FENCE_NEXT,
+    "fence_warning": FENCE_WARNING_NEXT,
     "finding": FINDING_NEXT,
     "complaint": COMPLAINT_NEXT,
 }
@@ -160,3 +188,23 @@ def following(kind: str, code: str, me: str, peer: str, link: str | None) -> str
     """The next command for a cause."""
     template = _NEXT.get(kind, {}).get(code, "hblink events -n 40")
     return template.format(me=me, peer=peer, link=link or "the link")
+
+
+def following_in(status: Mapping[str, Any], kind: str, code: str, link: str | None = None) -> str:
+    """The next command for a cause on the node, and in the situation, of a status document."""
+    me, peer = str(status.get("node")), str(status.get("peer"))
+    silent = status.get("peer_role") is None
+    if code == "maintenance":
+        return MAINTENANCE_NEXT[_ordered_on(status.get("maintenance") or {}, silent)].format(peer=peer)
+    if code == "peer_not_ready" and silent:
+        kind, code = "alarm", "peer_lost"
+    return following(kind, code, me, peer, link)
+
+
+def _ordered_on(maintenance: Mapping[str, Any], silent: bool) -> str:
+    """Where maintenance is to be taken back; a peer that is silent cannot take back what it has ordered."""
+    if not maintenance.get("peer"):
+        return "here"
+    if silent:
+        return "silent"
+    return "both" if maintenance.get("here") else "peer"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hblink.cli.act import ACT_TIMEOUT, control_socket, report
-from hblink.cli.advice import FENCE_NEXT
+from hblink.cli.advice import FENCE_NEXT, FENCE_WARNING_NEXT
 from hblink.cli.status import Status, fence_lines, fetch
 from hblink.cli.terminal import GOOD, NOT_GOOD, clean, cut, duration, wrap
 from hblink.control import ControlError
@@ -40,11 +40,6 @@ DRILL_LEVEL = "Only level {level} is asked to do it: no other level stands in fo
 WORDS = {"confirm": CONSEQUENCE, "forget": FORGET, "drill": DRILL}
 DRILL_TIMEOUT = 1800.0  # seconds; the daemon bounds each part of a drill by the ladder's own bound
 STEPS_SHOWN = 12
-WARNING_NEXT = {
-    "slow": "it takes more than half of command_timeout_ms: raise that, or reset the BMC",
-    "restore_policy": "set on the BMC what happens when power comes back, or restore_policy in [[fence]]",
-    "no_identity": "it tells no GUID or serial number to go by: is it the peer's?",
-}
 LEVEL_LINES_MAX = 5  # for each level, so that four fit a screen
 
 
@@ -114,17 +109,17 @@ def level_lines(level: Mapping[str, Any]) -> list[str]:
         )
         return lines
     if ready:
-        facts = [f"power {clean(level.get('power'))}"]
+        power = clean(level.get("power"))
+        facts = ["power not read since a command" if power == "unknown" else f"power {power}"]
         if level.get("guid"):
             facts.append(f"GUID {clean(level['guid'])}")
         if level.get("restore_policy"):
             facts.append(f"restore {clean(level['restore_policy'])}")
-        lines.append(cut("        " + ", ".join(facts)))
-        more = [f"serial number {clean(level['serial'])}"] if level.get("serial") else []
-        more += [f"proven by a {_proof_words(level['proof'])}"] if level.get("proof") else []
-        lines += [cut("        " + ", ".join(more))] if more else []
+        facts += [f"serial number {clean(level['serial'])}"] if level.get("serial") else []
+        facts += [f"proven by a {_proof_words(level['proof'])}"] if level.get("proof") else []
+        lines += wrap(", ".join(facts), "        ", 2)
     for warning in level.get("warnings") or ():
-        lines += wrap(f"warning {clean(warning)}: {WARNING_NEXT.get(warning, '')}", "        ", 1)
+        lines += wrap(f"warning {clean(warning)}: {FENCE_WARNING_NEXT.get(warning, '')}", "        ", 1)
     return lines[:LEVEL_LINES_MAX]
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from hblink.cli.advice import text
 from hblink.cli.terminal import GOOD, HEIGHT, NOT_GOOD, clean, cut, duration, wrap
 from hblink.cli.word import PEER_STATE, alarm, reason
 from hblink.control import ControlError, socket_path
@@ -23,6 +24,7 @@ Status = dict[str, Any]
 
 TIMEOUT = 3.0  # seconds
 WATCH_INTERVAL = 1.0  # seconds
+ORDINARY = frozenset({"peer_active"})  # causes, and nothing to mend: a standby's
 HOME_AND_CLEAR = "\x1b[H\x1b[J"  # VT100: cursor home, erase to the end of the screen
 
 
@@ -69,7 +71,13 @@ def is_good(status: Status) -> bool:
         and all(level.get("ready") is not False for level in fence.get("levels") or ())
         and not fence.get("outstanding")
         and all(target.get("answers") for target in _targets(status))
+        and not any(is_to_mend(cause) for cause in status.get("causes") or ())
     )
+
+
+def is_to_mend(cause: Mapping[str, Any]) -> bool:
+    """Tell whether a cause needs a person: `status` and `why` agree on it."""
+    return cause.get("topic") != "warning" and cause.get("code") not in ORDINARY
 
 
 def render(status: Status) -> list[str]:
@@ -82,7 +90,7 @@ def render(status: Status) -> list[str]:
         *_outlook_lines(status),
         _loop_line(status),
     ]
-    vips, alarms = _vip_lines(status), _alarm_lines(status)
+    vips, alarms = _vip_lines(status), _alarm_lines(status) + _weak_lines(status)
     room = HEIGHT - 1 - len(head) - len(tail)  # a line for the prompt
     vip_room = max(min(len(vips), room - min(len(alarms), room // 2)), 1)
     return [*head, *_fit(vips, vip_room), *_fit(alarms, max(room - vip_room, 1)), *tail]
@@ -118,11 +126,11 @@ def fence_lines(status: Status) -> list[str]:
     weak = [f"level {level.get('level')} {level.get('reason')}" for level in levels if level.get("ready") is False]
     if ready and weak:
         readiness = f"ready, but {', '.join(weak)}"
-    age = "" if fence.get("age_ms") is None else f", read {duration(fence['age_ms'])} ago"
+    age = "" if fence.get("age_ms") is None else f", seen {duration(fence['age_ms'])} ago"
     outstanding = "; a command of unknown outcome is OUTSTANDING" if fence.get("outstanding") else ""
     warnings = sorted({warning for level in levels for warning in level.get("warnings") or ()})
     warned = f"; warning {', '.join(warnings)}" if warnings else ""
-    detail = f": {fence['detail']}" if fence.get("detail") else ""
+    detail = f": {fence['detail']}" if ready is False and fence.get("detail") else ""
     return wrap(f"{readiness}{age}{outstanding}{warned}{detail}", "FENCE   ", 2)
 
 
@@ -173,7 +181,8 @@ def _head_lines(status: Status) -> list[str]:
     if in_maintenance(status):
         lines.insert(0, _maintenance_line(status))
     if status.get("reason") not in (None, "none"):
-        lines += wrap(reason(status["reason"]), "because      ", 1)
+        left = "" if status.get("reason_left_ms") is None else f"for {duration(status['reason_left_ms'])} more: "
+        lines += wrap(left + reason(status["reason"]), "because      ", 1)
     return [cut(line) for line in lines]
 
 
@@ -202,7 +211,7 @@ def _link_lines(status: Status) -> list[str]:
     width = max([4, *(len(clean(link.get("name"))) for link in links)])
     lines = [f"{'LINK':{width}} {'TYPE':6} {'IN':7} {'OUT':7} {'LAST':>8} {'RTT':>8} {'LOSS':>5}  NOTE"]
     for link in links:
-        loss = link.get("loss_percent")
+        loss = None if link.get("last_ms") is None else link.get("loss_percent")  # of what was never heard it says 0
         rtt = "-" if link.get("rtt_ms") is None else f"{link['rtt_ms']:.1f} ms"
         lines.append(
             f"{clean(link.get('name')):{width}} {clean(link.get('type')):6} {_direction(link, 'in'):7}"
@@ -257,6 +266,16 @@ def _alarm_lines(status: Status) -> list[str]:
         since = duration(each.get("since_ms"))
         lines.append(cut(f"{'ALARM' if index == 0 else '':7} {link}{alarm(clean(each.get('code')))} ({since})"))
     return lines or ["ALARM   none"]
+
+
+def _weak_lines(status: Status) -> list[str]:
+    """What the node has found to be missing and no other line shows; `why` has the commands."""
+    found = [
+        text("finding", str(cause.get("code")), str(cause.get("detail") or ""))
+        for cause in status.get("causes") or []
+        if cause.get("kind") == "finding" and cause.get("code") != "target_silent"
+    ]
+    return [cut(clean(f"{'WEAK' if index == 0 else '':7} {each}")) for index, each in enumerate(found)]
 
 
 def _outlook_lines(status: Status) -> list[str]:

@@ -11,18 +11,17 @@ import json
 import sys
 from typing import Any
 
-from hblink.cli.advice import following, text
-from hblink.cli.status import Status, fetch
-from hblink.cli.terminal import GOOD, HEIGHT, NOT_GOOD, clean, cut, wrap
+from hblink.cli.advice import following_in, text
+from hblink.cli.status import Status, fetch, is_to_mend
+from hblink.cli.terminal import GOOD, HEIGHT, NOT_GOOD, clean, cut, duration, wrap
 from hblink.control import ControlError
 
 TOPIC = {
     "not_active": "NOT ACTIVE, BECAUSE",
     "no_takeover": "WOULD NOT TAKE OVER, BECAUSE",
     "redundancy": "WEAK, BECAUSE",
+    "warning": "WORTH KNOWING",
 }
-# Ordinary for a standby: a cause, and nothing to mend.
-_ORDINARY = frozenset({"peer_active"})
 
 
 def declare(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -38,22 +37,25 @@ def run(arguments: argparse.Namespace) -> int:
         return NOT_GOOD
     document = explain(status)
     print(*([json.dumps(document)] if arguments.json else render(document)), sep="\n")
-    return NOT_GOOD if any(cause["code"] not in _ORDINARY for cause in document["causes"]) else GOOD
+    return NOT_GOOD if any(is_to_mend(cause) for cause in document["causes"]) else GOOD
 
 
 def explain(status: Status) -> dict[str, Any]:
     """Join the daemon's causes with their words and next commands."""
-    me, peer = str(status.get("node")), str(status.get("peer"))
     causes = [
         {
             **cause,
-            "text": text(cause["kind"], cause["code"], cause.get("detail") or ""),
-            "next": following(cause["kind"], cause["code"], me, peer, cause.get("link")),
+            "text": text(cause["kind"], cause["code"], cause.get("detail") or "") + _left(cause),
+            "next": following_in(status, cause["kind"], cause["code"], cause.get("link")),
         }
         for cause in status.get("causes") or []
     ]
     kept = ("node", "peer", "role", "peer_role", "if_peer_died_now")
     return {**{name: status.get(name) for name in kept}, "causes": causes}
+
+
+def _left(cause: dict[str, Any]) -> str:
+    return "" if cause.get("left_ms") is None else f": {duration(cause['left_ms'])} more"
 
 
 def render(document: dict[str, Any]) -> list[str]:

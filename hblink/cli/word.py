@@ -78,6 +78,8 @@ ALARM = {
 COMPLAINT = {
     "config_differs": "the peer runs another configuration",
     "reload_refused": "the files could not be taken over: the old configuration is in force",
+    "fence_not_ready": "the peer could not be switched off: no fence device of it works",
+    "fence_level_not_ready": "one of the peer's fence devices does not work",
 }
 
 PEER_STATE = {

@@ -115,8 +115,8 @@ class Daemon:
         self.service = Service(self.context, peer_macs=self._peer_macs, say_macs=self.session.elements.set_service_macs)
         self.health = Health(self.context)
         self.guard = Guard(self.context, self.settings, lambda: self.state)
-        self.fence = FenceWiring(self.context, self.account, memory.beside, memory.writer)
         self.notices = Notices(self.context, self.account, lambda: self.state)
+        self.fence = FenceWiring(self.context, self.account, self.notices, memory.beside, memory.writer)
         self.peer = PeerWatch(self.context, self.session, self.notices, self.is_peer_fresh)
         self.reloader = Reloader(
             self.context,

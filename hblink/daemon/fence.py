@@ -21,6 +21,8 @@ from hblink.core.value import SECOND, Grant, Power, Reason, Role
 from hblink.daemon.account import Account
 from hblink.daemon.context import Context
 from hblink.daemon.journal import Kind, Priority
+from hblink.daemon.notice import Notices
+from hblink.daemon.readiness import ReadinessWatch
 from hblink.daemon.writer import Writer
 from hblink.fencing.device import FenceReason, Inspection, SerialNumber
 from hblink.fencing.factory import device_of
@@ -43,8 +45,11 @@ class FenceWiring:
     What was learned of the devices' identities, and the last proof, are kept where `beside(name)` says, by `writer`.
     """
 
-    def __init__(self, context: Context, account: Account, beside: Callable[[str], Path], writer: Writer) -> None:
+    def __init__(
+        self, context: Context, account: Account, notices: Notices, beside: Callable[[str], Path], writer: Writer
+    ) -> None:
         self._context = context
+        self._readiness = ReadinessWatch(notices)
         self._account = account
         own = [each for each in context.config.fences_of(context.me) if isinstance(each, IpmiFenceConfig)]
         self._own = [(each.name, IpmiDevice(context.loop, each)) for each in own]
@@ -166,6 +171,19 @@ class FenceWiring:
             if level.readiness.ready is False and level.readiness.reason is not None
         ]
 
+    def level_warnings(self) -> list[tuple[str, str]]:
+        """What should be known of levels that work: the warning, and which level it is."""
+        return [
+            (warning.value, f"level {index} {level.settings.name}")
+            for index, level in enumerate([] if self.fence is None else self.fence.levels, 1)
+            for warning in level.readiness.warnings
+        ]
+
+    def complaint(self) -> FenceReason | None:
+        """Why no level works; None if one does, if that is not known yet, and without a device."""
+        readiness = None if self.fence is None else self.fence.readiness
+        return None if readiness is None or readiness.ready is not False else readiness.reason
+
     def proof(self) -> dict[str, object] | None:
         """The last proof that a device really switches the peer off, the newest of all levels."""
         return _dated(self.proofs.last)
@@ -266,7 +284,9 @@ class FenceWiring:
             self.fence.poll()
 
     def _on_record(self, record: FenceRecord, now: int) -> None:
+        assert self.fence is not None
         self._tell_change(record.level, now)
+        self._readiness.look(self.fence.levels, now)
         self.proofs.note(record)
         for request, waiting in list(self._tests):
             waiting.discard(record.level)

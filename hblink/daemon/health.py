@@ -47,6 +47,11 @@ class Health:
             ],
         }
 
+    def silent(self) -> list[str]:
+        """The targets of which no answer is known."""
+        answers = self._monitor.answers()
+        return [f"{target.place.address} on {target.place.interface}" for target, answer in answers if not answer]
+
     def _make(self) -> HealthMonitor:
         context = self._context
         config = context.config.health

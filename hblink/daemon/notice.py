@@ -22,6 +22,8 @@ class Complaint(Enum):
 
     CONFIG_DIFFERS = "config_differs"  # the peer runs another configuration
     RELOAD_REFUSED = "reload_refused"  # what is on the disk could not be taken over; the old configuration is in force
+    FENCE_NOT_READY = "fence_not_ready"  # no fence device of the peer works
+    FENCE_LEVEL_NOT_READY = "fence_level_not_ready"  # one of them does not, and another does
 
 
 class Notices:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from hblink.config import UdpLinkConfig
 from hblink.core.liveness import alarms_of, heard_on, hears_on, is_fresh, is_silent
 from hblink.core.value import Role
+from hblink.daemon.forecast import forecast
 from hblink.daemon.heartbeat import Channel
-from hblink.daemon.outlook import causes, confirm_hint, forecast
+from hblink.daemon.outlook import causes, confirm_hint, reason_left_ms
 from hblink.session import PeerReport
 from hblink.vip.keeper import VipError
 
@@ -31,6 +32,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "peer": peer_name,
         "role": state.role.value,
         "reason": state.reason.value,
+        "reason_left_ms": reason_left_ms(daemon, now),
         "grant": None if state.claimed_by is None else state.claimed_by.value,
         "since_ms": (now - state.role_at) // 1_000_000,
         "uptime_ms": _age_ms(daemon.started_at, now),
@@ -54,7 +56,7 @@ def status_document(daemon: Daemon, now: int) -> dict[str, object]:
         "guard": daemon.guard.document(),
         "fence": _fence(daemon, now),
         "alarms": _alarms(daemon, now),
-        "if_peer_died_now": forecast(daemon, now),
+        "if_peer_died_now": forecast(settings, state, peer_name, daemon.fence.complaint(), now),
         "causes": [cause.document() for cause in causes(daemon, now)],
         "operator": f"hblink fence confirm {peer_name}" if blocked else None,
         "confirm_hint": confirm_hint(state, peer_name) if blocked else None,

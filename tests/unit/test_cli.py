@@ -320,12 +320,15 @@ def test_fence_test_shows_every_level(daemon: Daemon, capsys: Capture) -> None:
     assert main(["fence", "test"]) == 1
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "LEVEL 1 ipmi 10.0.0.12: ready in 31 ms, 5 ms ago"
-    assert out.splitlines()[2] == "        serial number BOX-1, proven by a drill 2 h ago"
+    assert out.splitlines()[1] == "        power on, serial number BOX-1, proven by a drill 2 h ago"
     assert "LEVEL 2 fence_apc: NOT READY" in out
     assert "wrong_password: RAKP 2" in out
     daemon.answers["fence_test"] = {"ok": True, "levels": [good]}
     assert main(["fence", "test", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"ok": True, "levels": [good]}
+    daemon.answers["fence_test"] = {"ok": True, "levels": [{**good, "power": "unknown"}]}
+    assert main(["fence", "test"]) == 0
+    assert "        power not read since a command, serial number BOX-1, proven" in capsys.readouterr().out
     daemon.answers["fence_test"] = {"ok": False, "error": "no fence device is configured"}
     assert main(["fence", "test"]) == 1
     assert "no fence device" in capsys.readouterr().err

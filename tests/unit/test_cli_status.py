@@ -53,7 +53,7 @@ serial serial up      up        140 ms  14.2 ms   1 %  11 noise, 3 bit_errors
 VIP     192.0.2.10/32                               lan0            here
         2001:db8::10/128                            lan0            here
 ALARM   none
-FENCE   ready, read 12 s ago: power is on, 0.05 s
+FENCE   ready, seen 12 s ago
 IF THE PEER DIED NOW  would go on serving
 LOOP    stalls 0, late 0.9 ms (p99), 4.1 ms (longest)
 """
@@ -179,11 +179,53 @@ def test_a_document_with_less_in_it_can_be_shown() -> None:
         {"links": [{**GOOD["links"][0], "out": "down"}]},
         {"fence": {**GOOD["fence"], "ready": False}},
         {"fence": {**GOOD["fence"], "outstanding": True}},
+        {"causes": [{"topic": "redundancy", "kind": "finding", "code": "peer_fence_not_ready"}]},
+        {"causes": [{"topic": "no_takeover", "kind": "reason", "code": "fence_cap"}]},
     ],
 )
 def test_what_needs_a_person_is_not_good(change: dict[str, Any]) -> None:
     assert is_good(GOOD)
     assert not is_good({**GOOD, **change})
+
+
+def test_what_is_ordinary_or_only_worth_knowing_is_good() -> None:
+    ordinary = {"topic": "not_active", "kind": "reason", "code": "peer_active"}
+    known = {"topic": "warning", "kind": "fence_warning", "code": "no_identity"}
+    assert is_good({**GOOD, "causes": [ordinary, known]})
+
+
+def test_what_no_other_line_shows_has_one_of_its_own() -> None:
+    found = [
+        {"topic": "redundancy", "kind": "finding", "code": "peer_fence_not_ready", "detail": ""},
+        {"topic": "redundancy", "kind": "finding", "code": "target_silent", "detail": "192.0.2.1 on lan0"},
+        {"topic": "redundancy", "kind": "alarm", "code": "jeopardy", "detail": ""},
+    ]
+    lines = render({**GOOD, "causes": found})
+    assert [line for line in lines if line not in SCREEN.splitlines()] == [
+        "WEAK    the peer could not switch this node off"
+    ]
+    status = worst()
+    status["causes"] = [{**found[0], "detail": "x" * 99}] * 30
+    assert len(render(status)) < HEIGHT
+
+
+def test_a_reason_that_ends_by_itself_says_when() -> None:
+    lines = render({**GOOD, "role": "standby", "reason": "waiting_for_slot", "reason_left_ms": 83_000})
+    assert lines[2].startswith("because      for 1 min 23 s more: waiting for its turn to fence")
+
+
+def test_the_fence_line_says_what_a_device_told_only_where_it_does_not_work() -> None:
+    status = copy.deepcopy(GOOD)
+    status["fence"]["levels"] = [{"level": 1, "ready": True, "warnings": ["restore_policy"]}]
+    assert "FENCE   ready, seen 12 s ago; warning restore_policy" in render(status)
+    status["fence"]["ready"] = False
+    assert "FENCE   NOT READY, seen 12 s ago; warning restore_policy: power is on, 0.05 s" in render(status)
+
+
+def test_nothing_is_known_of_the_loss_on_a_link_that_was_never_heard() -> None:
+    status = copy.deepcopy(GOOD)
+    status["links"][1].update(last_ms=None, loss_percent=0, rejected={})
+    assert render(status)[4].endswith("    -")
 
 
 def test_upstream_targets_have_a_line_of_their_own() -> None:

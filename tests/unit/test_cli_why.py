@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hblink.cli import advice
-from hblink.cli.advice import following, text
+from hblink.cli.advice import following, following_in, text
+from hblink.cli.fence import level_lines
 from hblink.cli.main import COMMANDS, main
 from hblink.cli.why import TOPIC, explain, render
 from hblink.cli.word import ALARM, REASON
@@ -17,12 +18,14 @@ from hblink.core.value import AlarmCode, Reason, Role
 from hblink.daemon.notice import Complaint
 from hblink.daemon.outlook import Finding
 from hblink.fencing.device import FenceReason
+from hblink.fencing.record import FenceWarning
 
 TABLES: list[tuple[str, type[Enum], dict[str, str]]] = [
     ("reason", Reason, advice.REASON_NEXT),
     ("role", Role, advice.ROLE_NEXT),
     ("alarm", AlarmCode, advice.ALARM_NEXT),
     ("fence", FenceReason, advice.FENCE_NEXT),
+    ("fence_warning", FenceWarning, advice.FENCE_WARNING_NEXT),
     ("finding", Finding, advice.FINDING_NEXT),
     ("complaint", Complaint, advice.COMPLAINT_NEXT),
 ]
@@ -67,6 +70,7 @@ def test_the_words_know_every_reason_and_alarm() -> None:
     assert set(REASON) == {each.value for each in Reason}
     assert set(ALARM) == {each.value for each in AlarmCode}
     assert set(advice.FINDING) == {each.value for each in Finding}
+    assert set(advice.FENCE_WARNING) == {each.value for each in FenceWarning}
     assert set(advice.COMPLAINT) == {each.value for each in Complaint}
 
 
@@ -96,3 +100,42 @@ def test_however_much_is_wrong_it_fits_a_screen(count: int) -> None:
     assert all(len(line) <= 79 and line.isascii() for line in lines)
     if count <= 12:
         assert all(any(each["code"] in line for line in lines) for each in causes), "none may be left out"
+
+
+@pytest.mark.parametrize(
+    ("here", "peer", "peer_role", "wanted"),
+    [
+        (True, False, "standby", "hblink maintenance off"),
+        (True, False, None, "hblink maintenance off"),
+        (False, True, "active", "on beta: hblink maintenance off"),
+        (True, True, "active", "hblink maintenance off, on both nodes"),
+        (False, True, None, "make sure that beta is dead, then here: hblink maintenance off"),
+        (True, True, None, "make sure that beta is dead, then here: hblink maintenance off"),
+    ],
+)
+def test_maintenance_is_taken_back_where_it_can_be(here: bool, peer: bool, peer_role: str | None, wanted: str) -> None:
+    document = {**status(), "peer_role": peer_role, "maintenance": {"here": here, "peer": peer, "ends_ms": None}}
+    for kind in ("reason", "alarm"):
+        assert following_in(document, kind, "maintenance") == wanted
+
+
+def test_a_cause_that_ends_by_itself_says_when() -> None:
+    waiting = {**cause("reason", "waiting_for_slot", "not_active"), "left_ms": 83_000}
+    assert "not fence each other: 1 min 23 s more" in "\n".join(render(explain(status(waiting))))
+
+
+def test_what_is_worth_knowing_comes_last_and_is_nothing_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = status(cause("fence_warning", "restore_policy", "warning"))
+    lines = render(explain(document))
+    assert lines[1] == "WORTH KNOWING"
+    assert lines[-2].endswith("->  set it on the BMC, or in [[fence]]")
+    monkeypatch.setattr("hblink.cli.why.fetch", lambda: document)
+    assert main(["why"]) == 0
+    monkeypatch.setattr("hblink.cli.why.fetch", lambda: status(cause("finding", "peer_fence_not_ready")))
+    assert main(["why"]) == 1
+
+
+@pytest.mark.parametrize("warning", [each.value for each in FenceWarning])
+def test_a_warning_of_a_device_is_never_cut(warning: str) -> None:
+    line = level_lines({"level": 1, "name": "bmc", "ready": True, "power": "on", "warnings": [warning]})[-1]
+    assert line.endswith(f"warning {warning}: {advice.FENCE_WARNING_NEXT[warning]}")
