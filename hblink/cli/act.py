@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from hblink.cli.status import Status
+from hblink.cli.advice import REASON_NEXT, following_in
+from hblink.cli.status import Status, fetch
 from hblink.cli.terminal import GOOD, NOT_GOOD, USAGE, wrap
 from hblink.cli.word import reason
 from hblink.control import ControlError, socket_path
@@ -61,15 +62,45 @@ def _seconds(text: str) -> int:
 
 
 def report(what: str, answer: Status, as_json: bool) -> int:
-    """Print what the daemon answered; 0 if it was done, 1 if it was refused or failed."""
+    """Print what the daemon answered, and the way out if it is not done; 0 if it was done, 1 if refused or failed.
+
+    Where only this node's own order of maintenance has ended, that was done, and it is 1, as the pair is still in it.
+    """
+    code = answer.get("reason")
     done = answer.get("ok") is True
+    if done and code != "peer_maintenance":
+        print(*([json.dumps(answer)] if as_json else wrap(f"{what}: done")), sep="\n")
+        return GOOD
+    status = _known()
+    following = following_in(status, "reason", str(code)) if status and code in REASON_NEXT else None
     if as_json:
+<<<<<<< HEAD
         print(json.dumps(answer))
     else:
         why = answer.get("error") or answer.get("text") or reason(answer.get("reason") or "none")
         outcome = "failed" if answer.get("begun") or answer.get("reason") in BEGUN else "refused"
         print(*wrap(f"{what}: done" if done else f"{what}: {outcome}: {why}"), sep="\n")
     return GOOD if done else NOT_GOOD
+=======
+        print(json.dumps({**answer, "next": following}))
+        return NOT_GOOD
+    why = answer.get("error") or answer.get("text") or reason(code or "none")
+    outcome = f"{'failed' if answer.get('begun') or code in BEGUN else 'refused'}: {why}"
+    if done:
+        outcome = f"done, but {status.get('peer', 'the peer')} has ordered it too, and the pair is still in it"
+    print(*wrap(f"{what}: {outcome}"), sep="\n")
+    if following is not None:
+        print(*wrap(following, "  ->  "), sep="\n")
+    return NOT_GOOD
+
+
+def _known() -> Status:
+    """The situation of what was refused; nothing if the daemon does not tell it any more."""
+    try:
+        return fetch()
+    except ControlError:
+        return {}
+>>>>>>> 38a4531 (cli: what is refused comes with the next command)
 
 
 def control_socket() -> Path:

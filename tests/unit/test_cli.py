@@ -295,15 +295,50 @@ def test_switchover(daemon: Daemon, capsys: Capture) -> None:
     assert capsys.readouterr().out == "switchover: done\n"
     daemon.answers["switchover"] = {"ok": False, "reason": "peer_not_ready"}
     assert main(["switchover"]) == 1
-    assert capsys.readouterr().out == "switchover: refused: the peer is not ready to take the service\n"
+    refused = "switchover: refused: the peer is not ready to take the service\n  ->  "
+    assert capsys.readouterr().out == refused + "is beta up? On beta: systemctl status hblink\n"
+    daemon.answers["status"] = {"ok": True, "status": {**STATUS, "peer_role": "standby"}}
+    assert main(["switchover"]) == 1
+    assert capsys.readouterr().out == refused + "on beta: hblink why\n"
     assert main(["switchover", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out) == daemon.answers["switchover"]
+    assert json.loads(capsys.readouterr().out) == {**daemon.answers["switchover"], "next": "on beta: hblink why"}
+
+
+@pytest.mark.parametrize("code", [each.value for each in Reason])
+def test_every_refusal_has_a_way_out_that_fits(daemon: Daemon, capsys: Capture, code: str) -> None:
+    daemon.answers["standby"] = {"ok": False, "reason": code}
+    assert main(["standby"]) == 1
+    out = capsys.readouterr().out
+    assert fits(out)
+    assert "\n  ->  " in out
+
+
+def test_a_refusal_has_no_way_out_that_nobody_knows(daemon: Daemon, capsys: Capture) -> None:
+    daemon.answers["online"] = {"ok": False, "error": "there is no command online"}
+    daemon.answers["status"] = {"ok": False, "error": "not now"}
+    assert main(["online"]) == 1
+    assert capsys.readouterr().out == "online: refused: there is no command online\n"
+    daemon.answers["standby"] = {"ok": False, "reason": "busy"}
+    assert main(["standby", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"ok": False, "reason": "busy", "next": None}
+
+
+def test_an_order_of_maintenance_that_the_peer_has_given_too_goes_on(daemon: Daemon, capsys: Capture) -> None:
+    daemon.answers["maintenance"] = {"ok": True, "reason": "peer_maintenance"}
+    assert main(["maintenance", "off"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "maintenance off: done, but beta has ordered it too, and the pair is still in it",
+        "  ->  on beta: hblink maintenance off",
+    ]
+    assert main(["maintenance", "off", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {"ok": True, "reason": "peer_maintenance", "next": "on beta: hblink maintenance off"}
 
 
 def test_fence_status(daemon: Daemon, capsys: Capture) -> None:
     assert main(["fence", "status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "FENCE   ready, read 12 s ago: power is on, 0.05 s",
+        "FENCE   ready, seen 12 s ago",
         "PROOF   none yet; in a quiet hour: hblink fence drill beta",
     ]
     fence = {"configured": True, "ready": False, "detail": "no route to host", "outstanding": True}
