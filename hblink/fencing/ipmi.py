@@ -120,7 +120,7 @@ def judge(finished: Result, wanted: re.Pattern[str], forgiven: re.Pattern[str] |
     if isinstance(finished, Outcome):
         return finished
     stdout = finished.stdout.decode("ascii", "replace")
-    lines = [line.strip() for line in finished.stderr.decode("ascii", "replace").splitlines()]
+    lines = [line.strip().removeprefix("> ") for line in finished.stderr.decode("ascii", "replace").splitlines()]
     lines = [line for line in lines if line and line != _PREAMBLE]
     complaint = lines[-1] if lines else ""
 

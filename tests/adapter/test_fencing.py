@@ -214,3 +214,4 @@ def test_only_a_good_status_with_a_good_text_is_an_answer(finished: Finished, re
     outcome = judge(finished, re.compile(r"^Chassis Power is (on|off)$", re.MULTILINE))
     assert outcome.reason is reason
     assert (outcome.said == "off") is (reason is FenceReason.OK)
+    assert not outcome.detail.startswith(">"), "the mark of ipmitool -v is nobody's word"
