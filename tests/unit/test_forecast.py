@@ -16,6 +16,7 @@ from hblink.core.event import (
     Stalled,
     StandbyRequested,
 )
+from hblink.core.state import CheckPurpose
 from hblink.core.value import (
     MS,
     SECOND,
@@ -29,7 +30,9 @@ from hblink.core.value import (
 from hblink.daemon.forecast import forecast, reason_ends_at
 from hblink.fencing.device import FenceReason
 from tests.unit.one import ALPHA, BETA, Node, active_alpha, standby_beta
+from tests.unit.test_core_allowance import WAIT, bereft_beta, fail_the_fence, waiting_beta
 
+WAIT_S = WAIT // SECOND
 SILENT = FenceReason.UNREACHABLE
 DEAD = "the fence of alpha does not work (unreachable)"
 KNOWN = Memory(3, ran=True, peer_heard=True, last_authentic_at=99 * SECOND)
@@ -156,6 +159,36 @@ def test_the_written_wish_waits_for_the_fence_that_fails() -> None:
     assert node.state.role is Role.FENCING
     node.wait(1)
     assert node.state.role is Role.CLAIMING
+
+
+def test_a_promise_of_the_peer_is_waited_for() -> None:
+    node = waiting_beta()
+    code, text = said(node)
+    assert (code, text) == ("takeover", f"no fence device: would wait for the lease and take over in {WAIT_S:.0f} s")
+    node.wait(WAIT_S * SECOND - 1)
+    assert node.state.role is Role.BLOCKED
+    node.wait(1)
+    assert node.state.role is Role.CLAIMING
+
+
+def test_a_promise_ends_the_cap_on_fences_too() -> None:
+    node = waiting_beta(fence_cap=1)
+    node.settings = replace(node.settings, has_fence=True)
+    node.state = replace(node.state, fences=(node.now - SECOND,))
+    words = "fenced alpha too often within the hour: would wait for the lease and take over in"
+    assert said(node) == ("takeover", f"{words} {WAIT_S:.0f} s")
+
+
+def test_a_loss_of_power_that_is_evident_is_waited_for() -> None:
+    node = bereft_beta()
+    code, text = said(node, SILENT)
+    assert (code, text) == ("takeover", f"{DEAD}: would take over in 21 s, as alpha has lost its power")
+    fail_the_fence(node)
+    assert node.state.role is Role.BLOCKED
+    assert said(node, SILENT)[1] == f"{DEAD}: would take over in 0.0 s, as alpha has lost its power"
+    node.wait(1)
+    assert node.state.check is not None
+    assert node.state.check.purpose is CheckPurpose.POWER_LOSS
 
 
 def test_a_device_that_lied_is_as_good_as_none() -> None:
