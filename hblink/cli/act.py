@@ -74,14 +74,6 @@ def report(what: str, answer: Status, as_json: bool) -> int:
     status = _known()
     following = following_in(status, "reason", str(code)) if status and code in REASON_NEXT else None
     if as_json:
-<<<<<<< HEAD
-        print(json.dumps(answer))
-    else:
-        why = answer.get("error") or answer.get("text") or reason(answer.get("reason") or "none")
-        outcome = "failed" if answer.get("begun") or answer.get("reason") in BEGUN else "refused"
-        print(*wrap(f"{what}: done" if done else f"{what}: {outcome}: {why}"), sep="\n")
-    return GOOD if done else NOT_GOOD
-=======
         print(json.dumps({**answer, "next": following}))
         return NOT_GOOD
     why = answer.get("error") or answer.get("text") or reason(code or "none")
@@ -100,7 +92,6 @@ def _known() -> Status:
         return fetch()
     except ControlError:
         return {}
->>>>>>> 38a4531 (cli: what is refused comes with the next command)
 
 
 def control_socket() -> Path:

@@ -69,6 +69,8 @@ def restore(pair: Pair) -> Node:
         bmc = pair.bmc(name)
         bmc.off_delay_s, bmc.lies, bmc.refuses = 0.0, False, False
         node.revive()
+        if any(code.startswith("fence_") for code, _ in alarms(node)):
+            node.hblink("fence", "test")  # else what was mended is noticed up to a minute later
     if settle(pair) is not pair.alpha:
         assert pair.alpha.hblink("switchover").returncode == 0
     return settle(pair, "alpha")

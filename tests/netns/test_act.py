@@ -67,6 +67,7 @@ def test_standby_is_refused_while_nobody_could_serve_instead(acted: Pair) -> Non
     refused = pair.alpha.hblink("standby", "--json")
     assert refused.returncode == 1
     assert json.loads(refused.stdout)["reason"] == "peer_not_ready"
+    assert json.loads(refused.stdout)["next"] == "is beta up? On beta: systemctl status hblink"
     assert role(pair.alpha) == "active"
     assert status(pair.alpha)["standby_ordered"] is False
     since.assert_nothing_moved()
@@ -127,6 +128,41 @@ def test_in_maintenance_the_active_daemon_may_die_and_the_addresses_stay(acted: 
     pair.wait(lambda: lifetimes(pair.alpha) == {"lease"}, 10, "the addresses to be leases again")
     settle(pair, "alpha")
     assert since.fences() == {"alpha": 0, "beta": 0}
+    since.assert_never_two_owners()
+
+
+def test_what_both_have_ordered_each_takes_back_and_the_last_one_ends_it(acted: Pair) -> None:
+    pair, since = acted, Since(acted)
+    for node in pair.nodes.values():
+        type_in(node, "maintenance", "on")
+    both = {"here": True, "peer": True, "ends_ms": None}
+    pair.wait(lambda: all(status(node)["maintenance"] == both for node in pair.nodes.values()), 5, "both to know")
+    done = pair.alpha.hblink("maintenance", "off")
+    assert done.returncode == 1, "the pair is still in it"
+    assert "done, but beta has ordered it too" in done.stdout
+    assert "->  on beta: hblink maintenance off" in done.stdout
+    assert status(pair.alpha)["maintenance"] == {"here": False, "peer": True, "ends_ms": None}
+    again = pair.alpha.hblink("maintenance", "off", "--json")
+    answer = json.loads(again.stdout)
+    assert (again.returncode, answer["ok"], answer["reason"]) == (1, False, "peer_maintenance")
+    assert answer["next"] == "on beta: hblink maintenance off"
+    type_in(pair.beta, "maintenance", "off")
+    settle(pair, "alpha")
+    since.assert_nothing_moved()
+
+
+def test_the_maintenance_of_a_dead_peer_is_taken_back_where_why_says_so(acted: Pair) -> None:
+    pair, since = acted, Since(acted)
+    type_in(pair.alpha, "maintenance", "on")
+    pair.wait(lambda: ("maintenance", None) in alarms(pair.beta), 5, "beta to know")
+    pair.alpha.crash()
+    pair.wait(lambda: status(pair.beta)["reason"] == "maintenance", 10, "beta to miss alpha")
+    causes = json.loads(pair.beta.hblink("why", "--json").stdout)["causes"]
+    said = [each["next"] for each in causes if each["code"] == "maintenance"]
+    assert said == ["make sure that alpha is dead, then here: hblink maintenance off"] * 2
+    type_in(pair.beta, "maintenance", "off")
+    pair.wait_active("beta", 60)
+    assert since.fences() == {"alpha": 1, "beta": 0}
     since.assert_never_two_owners()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.situation import QUICK, Since, logged, programs, role, settle
+from tests.netns.situation import QUICK, Since, alarms, logged, programs, role, settle
 from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import Setting
@@ -74,6 +74,40 @@ def test_the_hook_is_told_of_degraded_blocked_and_takeover(build_pair: Callable[
     pair.cut_links()
     pair.wait(lambda: heard(pair.alpha, event="blocked", state="raised"), 60, "blocked to be told")
     assert heard(pair.alpha, event="blocked")[0]["reason"] == "fence_failed"
+
+
+def test_a_fence_device_that_dies_is_told_once_it_stays_dead_and_until_it_answers(
+    build_pair: Callable[[Setting], Pair],
+) -> None:
+    pair, output = with_hook(build_pair, 'cat >>"$OUT"')
+    pair.wait(lambda: pair.alpha.hblink("status").returncode == 0, 30, "both to have looked at their device")
+
+    def heard(what: str) -> list[str]:
+        wanted = {"node": "beta", "event": "fence_not_ready", "state": what}
+        return [each.get("detail", "") for each in told(output) if wanted.items() <= each.items()]
+
+    assert not any(each["event"].startswith("fence_") for each in told(output)), "nobody is called at a start"
+    pair.cut_bmc("alpha")
+    assert pair.beta.hblink("fence", "test").returncode == 1
+    pair.wait(lambda: pair.alpha.hblink("status").returncode == 1, 30, "alpha to know that beta could not fence it")
+    assert "WEAK    the peer could not switch this node off" in pair.alpha.hblink("status").stdout
+    assert [pair.nodes[name].hblink("why").returncode for name in pair.nodes] == [1, 1]
+    assert pair.beta.hblink("status").returncode == 1
+    assert alarms(pair.beta) == set(), "one reading is nobody's alarm"
+    pair.wait(lambda: heard("raised"), 60, "beta to tell of it")
+    assert heard("raised") == ["level 1 ipmi 10.10.0.11: unreachable"]
+    assert alarms(pair.beta) == {("fence_not_ready", None)}
+    assert "no fence device of it works" in pair.beta.hblink("status").stdout
+    assert 'hblink_alarm{code="fence_not_ready"' in pair.beta.hblink("metrics").stdout
+    assert "alarm raised: fence_not_ready" in pair.beta.hblink("events", "-n", "20").stdout
+    pair.heal_bmc("alpha")
+    assert pair.beta.hblink("fence", "test").returncode == 0
+    pair.wait(lambda: heard("cleared"), 30, "the end of it to be told")
+    assert len(heard("raised")) == 1
+    pair.wait(lambda: pair.alpha.hblink("status").returncode == 0, 30, "alpha to know that too")
+    for node in pair.nodes.values():
+        why = node.hblink("why")
+        assert (why.returncode, "WORTH KNOWING" in why.stdout) == (0, True), "the rig's BMCs warn of restore_policy"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -122,7 +122,7 @@ def test_what_is_wrong_with_a_device_is_known_before_it_is_needed(shared: Pair) 
         secret.write_text("another\n")
         done = pair.beta.hblink("doctor", "fence")
         assert done.returncode == 1
-        assert "wrong_password" in done.stdout
+        assert "wrong_password: RAKP" in done.stdout
         assert all(len(line) < 80 for line in done.stdout.splitlines())
         assert status(pair.beta)["fence"]["ready"] is False
         pair.wait(lambda: "wrong_password" in pair.beta.hblink("why").stdout, 20, "why to name it")
@@ -143,6 +143,9 @@ def test_a_drill_switches_the_standby_off_and_on_and_says_what_each_step_took(sh
     (off, is_on), (on, is_on_again) = since.commands("beta")
     assert (is_on, is_on_again) == (False, True)
     assert off < on
+    shown = pair.alpha.hblink("fence", "status").stdout
+    assert "power not read since a command" in shown
+    assert "Chassis Power" not in shown
     told = [line.split()[2:4] for line in done.stdout.splitlines() if line.startswith("        level")]
     assert [step for step, _ in told] == ["look", "off", "read", "read", "on"], done.stdout
     proof = status(pair.alpha)["fence"]["proof"]
@@ -210,6 +213,7 @@ def test_a_drill_is_refused_where_it_could_hurt(shared: Pair) -> None:
     pair.wait(lambda: ("degraded", None) in alarms(pair.alpha), 20, "one link to be missed")
     done = pair.alpha.hblink("fence", "drill", "beta", "--yes")
     assert (done.returncode, "refused" in done.stdout) == (1, True)
+    assert "->  mend first what this names: hblink why" in done.stdout
     assert since.commands("beta") == since.commands("alpha") == []
 
 

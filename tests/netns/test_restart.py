@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.netns.situation import ALL_VIPS, QUICK, Since, role, settle, status, wait_logged
+from hblink.core.value import MS, SECOND
+from tests.netns.situation import ALL_VIPS, QUICK, Since, logged_at, role, settle, status, wait_logged
 from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.setting import VIP, Setting
@@ -35,6 +36,28 @@ def test_the_standby_is_restarted_and_the_active_says_so(shared: Pair) -> None:
     settle(pair, "alpha")
     wait_logged(pair, pair.alpha, "beta: its daemon has restarted", since.at)
     since.assert_nothing_moved()
+
+
+def test_a_standby_that_is_restarted_beside_a_dead_peer_says_when_its_turn_comes(shared: Pair) -> None:
+    pair, since = shared, Since(shared)
+    pair.beta.kill_daemon(signal.SIGKILL)
+    pair.beta.wait_daemon()
+    pair.alpha.crash()
+    crashed = boottime_ns()
+    pair.wait(lambda: boottime_ns() - crashed > 3 * SECOND, 10, "the window of its slot to be over")
+    pair.beta.start_daemon()
+    pair.wait(lambda: status(pair.beta).get("reason") == "waiting_for_slot", 20, "beta to wait for its turn")
+    document, asked = status(pair.beta), boottime_ns()
+    left_ms = document["reason_left_ms"]
+    assert left_ms > 5000
+    assert document["if_peer_died_now"]["text"].startswith("its turn to fence alpha comes in ")
+    assert "because      for " in pair.beta.hblink("status").stdout
+    assert "s more" in pair.beta.hblink("why").stdout
+    pair.wait_active("beta", 90)
+    (fenced,) = logged_at(pair.beta, "standby -> fencing", since.at)
+    assert abs(fenced - asked - left_ms * MS) < 3 * SECOND
+    assert status(pair.beta)["reason_left_ms"] is None
+    since.assert_never_two_owners()
 
 
 def test_the_active_is_restarted_and_the_service_moves_once_without_a_fence(shared: Pair) -> None:

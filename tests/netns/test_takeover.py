@@ -13,7 +13,18 @@ import pytest
 
 from hblink import flight
 from hblink.core.event import Started
-from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, blocked, logged, logged_at, settle, status, wait_logged
+from tests.netns.situation import (
+    ALL_VIPS,
+    QUICK,
+    Since,
+    alarms,
+    blocked,
+    logged,
+    logged_at,
+    settle,
+    status,
+    wait_logged,
+)
 from tests.rig.node import HBLINK
 from tests.rig.pair import Pair
 from tests.rig.setting import SERVICE, VIPS, Setting
