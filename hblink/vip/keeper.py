@@ -206,18 +206,36 @@ class VipKeeper:
             with AddressTable() as table:
                 if look_first:
                     repair = self._compare(table.dump())
-                for vip in self._vips:
-                    try:
-                        table.put(vip, self.lease_s if self.leased else None)
-                    except VipError as error:
-                        failures.append(str(error))
+                failures = self._put(table, self._vips)
                 if not failures and (not look_first or repair != Repair()):
-                    failures = self._shortcomings(table.dump())
+                    failures = self._read_back(table)
         except VipError as error:
             failures.append(str(error))
         except OSError as error:
             failures.append(f"no answer from netlink: {error.strerror}")
         return failures, repair
+
+    def _put(self, table: AddressTable, vips: Iterable[Vip]) -> list[str]:
+        failures: list[str] = []
+        for vip in vips:
+            try:
+                table.put(vip, self.lease_s if self.leased else None)
+            except VipError as error:
+                failures.append(str(error))
+        return failures
+
+    def _read_back(self, table: AddressTable) -> list[str]:
+        """Say what is not as it should be, after what another program had put there and the kernel holds back.
+
+        That is put anew: only a new address skips duplicate address detection.
+        """
+        installed = table.dump()
+        held_back = [vip for vip in self._vips if (found := _installed_as(vip, installed)) and not found.usable]
+        if not held_back:
+            return self._shortcomings(installed)
+        for vip in held_back:
+            table.remove(vip)
+        return self._put(table, held_back) or self._shortcomings(table.dump())
 
     def _compare(self, before: tuple[Installed, ...]) -> Repair:
         found = {vip: _installed_as(vip, before) for vip in self._vips}

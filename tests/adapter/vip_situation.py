@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hblink.loop import Loop
@@ -173,6 +174,21 @@ def what_another_program_took_away_is_put_back() -> None:
     assert held(GROUP) == set(GROUP)
     assert group.renew() == Repair()
     group.release()
+
+
+def what_is_held_back_by_duplicate_address_detection_is_put_anew() -> None:
+    """Another program has just put it there, and the kernel looks whether somebody else has it: for a minute here."""
+    for name, value in (("accept_dad", "1"), ("dad_transmits", "60")):
+        Path(f"/proc/sys/net/ipv6/conf/{DMZ6.interface}/{name}").write_text(value)
+    ip(f"address add {DMZ6.address} dev {DMZ6.interface}")
+    assert addresses(DMZ6.interface)[str(DMZ6.address)]["tentative"] is True
+    group = keeper()
+    group.acquire()
+    assert "tentative" not in addresses(DMZ6.interface)[str(DMZ6.address)]
+    assert (lifetime(DMZ6) or 0) <= 30
+    assert group.renew() == Repair()
+    group.release()
+    assert held(GROUP) == set()
 
 
 def what_another_program_made_permanent_is_a_lease_again() -> None:
@@ -428,6 +444,7 @@ SITUATIONS = {
         a_renewal_starts_the_lease_anew,
         the_short_way_renews_what_is_as_it_should_be_and_nothing_else,
         what_another_program_took_away_is_put_back,
+        what_is_held_back_by_duplicate_address_detection_is_put_anew,
         what_another_program_made_permanent_is_a_lease_again,
         maintenance_takes_the_lifetime_away_and_gives_it_back,
         a_link_local_address_is_one_for_each_interface,
