@@ -9,8 +9,8 @@ different ones: some makers give one GUID to a whole series of boards.
 Both are compared at each look. Before each shot the GUID alone is read where there is one to go by, and compared with
 it is the serial number that was told last, as a rule within the last minute: an inventory takes a dozen exchanges or
 more, up to seconds on a real BMC, and a shot must not wait for it. Of a device that tells no GUID, or one of this
-node's own, the serial number is read before the shot too, at that price. One that cannot be read is none, and no
-failure.
+node's own, the serial number is read before the shot too, at that price, and what was told earlier does not stand in
+for it. One that cannot be read is none: no failure where there is a GUID to go by, and no shot where there is not.
 
 This module must never forget what it learned by itself.
 """
@@ -55,7 +55,8 @@ class Identities:
         """Compare what answered with whom it should be; the first GUID and serial number that answer are learned.
 
         OK, WRONG_DEVICE or OWN_DEVICE, and what to tell of it. A device that never told a GUID is not judged by it; one
-        that did and does not any more is another. By its serial number it is judged only while it tells one.
+        that did and does not any more is another. By its serial number it is judged only while it tells one, or has
+        nothing else.
         """
         learned = self.learned(name)
         guid, serial = configured.guid or learned.guid, configured.serial or learned.serial
@@ -64,8 +65,8 @@ class Identities:
             return FenceReason.OWN_DEVICE, f"{what} is that of this node's own BMC"
         if guid is not None and told.guid != guid:
             return FenceReason.WRONG_DEVICE, f"GUID {told.guid or 'none'}, expected {guid}"
-        if serial is not None and told.serial not in (None, serial):
-            return FenceReason.WRONG_DEVICE, f"serial number {told.serial}, expected {serial}"
+        if serial is not None and told.serial != serial and (told.serial is not None or told.guid is None):
+            return FenceReason.WRONG_DEVICE, f"serial number {told.serial or 'none'}, expected {serial}"
         self.learn(name, Identity(told.guid if guid is None else None, told.serial if serial is None else None))
         return FenceReason.OK, ""
 

@@ -191,16 +191,22 @@ class Level:
             self._conclude_look(request, answer, now)
 
     def _wants_serial(self, request: _Request, found: Inspection, now: int) -> bool:
-        """Whether to ask for the serial number too: never for so long that look and all take more than their bound."""
+        """Whether to ask for the serial number too: for readiness never for so long that a look takes beyond its bound.
+
+        A shot that rests on it does not go without, whatever the look has cost until then.
+        """
         settings = self.settings
-        possible = settings.tells_identity and found.reason is FenceReason.OK and now >= self._serial_from
-        wanted = request.shooter is None or self._shot_needs_serial(found)
-        in_time = found.elapsed_ns <= settings.command_timeout_ns // 2
-        return possible and wanted and in_time and self._request is request and not self._closed
+        possible = settings.tells_identity and found.reason is FenceReason.OK
+        in_time = found.elapsed_ns <= settings.command_timeout_ns // 2 and now >= self._serial_from
+        wanted = in_time if request.shooter is None else self._shot_needs_serial(found)
+        return possible and wanted and self._request is request and not self._closed
 
     def _shot_needs_serial(self, found: Inspection) -> bool:
         """Whether the GUID cannot tell who it is, and the serial number might."""
-        return self._tells_serial and (found.guid is None or self._identities.has_guid_of_own(found.guid))
+        if found.guid is not None:
+            return self._identities.has_guid_of_own(found.guid)
+        known = self.settings.serial or self._identities.learned(self.settings.name).serial
+        return self._tells_serial or known is not None
 
     def _hurry(self, request: _Request) -> None:
         """A shot waits for this look: end what it can do without."""
@@ -226,6 +232,8 @@ class Level:
             settings = self.settings
             self._serial = answer.serial or self._serial
             configured, told = Identity(settings.guid, settings.serial), Identity(answer.guid, self._serial)
+            if shooter is not None and self._shot_needs_serial(answer):
+                told = Identity(answer.guid, answer.serial)  # what was told earlier may have been another board
             reason, why = self._identities.judge(settings.name, configured, told)
             if reason is not FenceReason.OK:
                 answer = replace(answer, power=Power.UNKNOWN, reason=reason, detail=why)
