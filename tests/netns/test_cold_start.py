@@ -11,10 +11,10 @@ from ipaddress import ip_interface
 import pytest
 from hblink_wire import Deframer, Expected, Frame, Keyring, decode, parse_keyring
 
-from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, blocked, link, logged, settle, status
+from tests.netns.situation import ALL_VIPS, QUICK, Since, alarms, blocked, link, logged, settle, status, wait_logged
 from tests.rig import probe
 from tests.rig.namespace import Namespace
-from tests.rig.node import Node
+from tests.rig.node import PYTHON, Node
 from tests.rig.pair import Pair
 from tests.rig.setting import (
     CLUSTER_ID,
@@ -26,6 +26,15 @@ from tests.rig.setting import (
 )
 from tests.rig.wait import wait_until
 
+# A daemon on a disk that takes its time: longer than the pause of which it has to tell the decision.
+SLOW_START = """
+import time
+from hblink.cli.main import main
+from hblink.daemon.memory import MemoryFile
+load = MemoryFile.load
+MemoryFile.load = lambda self: (time.sleep(0.8), load(self))[1]
+raise SystemExit(main())
+"""
 UDP_PAYLOAD = 14 + 20 + 8  # Ethernet, IPv4 and UDP headers
 FRAMES = 5
 
@@ -221,3 +230,16 @@ def test_nothing_secret_is_logged(build_pair: Callable[[Setting], Pair]) -> None
     assert secrets
     for node in pair.nodes.values():
         assert not [secret for secret in secrets if secret in node.log.read_text() + json.dumps(status(node))]
+
+
+def test_a_node_that_is_slow_to_start_has_not_failed_to_stop_anything(build_pair: Callable[[Setting], Pair]) -> None:
+    pair = build_pair(QUICK)
+    for node in pair.nodes.values():
+        node.program = (*PYTHON, "-c", SLOW_START, "run")
+    since = Since(pair)
+    pair.start()
+    settle(pair, "alpha")
+    for node in pair.nodes.values():
+        wait_logged(pair, node, "starting -> standby", since.at)
+        assert logged(node, "halted", since.at) == logged(node, "stop_failed", since.at) == []
+    since.assert_never_two_owners()
