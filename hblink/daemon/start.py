@@ -103,7 +103,8 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
 def _ends_orderly(daemon: Daemon, now: int) -> bool:
     """S5: whether this node surely ends by itself. An active peer, which is heard until now, fences nobody for silence.
 
-    Any other might, between the end of this daemon and the end of the machine.
+    Any other might, between the end of this daemon and the end of the machine. What it does later, while this machine
+    is away, cannot be known at its next boot: that is the price of the policy, and the README names it.
     """
     state = daemon.state
     advert = state.peer.advert
