@@ -97,6 +97,8 @@ def test_a_fence_device_that_dies_is_told_once_it_stays_dead_and_until_it_answer
     pair.wait(lambda: heard("raised"), 60, "beta to tell of it")
     assert heard("raised") == ["level 1 ipmi 10.10.0.11: unreachable"]
     assert alarms(pair.beta) == {("fence_not_ready", None)}
+    codes = [each["code"] for each in json.loads(pair.beta.hblink("why", "--json").stdout)["causes"]]
+    assert codes == ["peer_active", "unreachable"], "said once"
     assert "no fence device of it works" in pair.beta.hblink("status").stdout
     assert 'hblink_alarm{code="fence_not_ready"' in pair.beta.hblink("metrics").stdout
     assert "alarm raised: fence_not_ready" in pair.beta.hblink("events", "-n", "20").stdout

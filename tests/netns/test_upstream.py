@@ -71,6 +71,10 @@ def test_the_service_goes_to_the_node_whose_gateway_answers(measured: Pair) -> N
     pair, since = measured, Since(measured)
     silence(pair, "alpha", "lan0")
     pair.wait_active("beta")
+    why = pair.alpha.hblink("why")
+    assert (why.returncode, pair.alpha.hblink("status").returncode) == (1, 1)
+    shown = " ".join(why.stdout.split())
+    assert f"something upstream does not answer: {GATEWAYS[0][0]} on lan0 -> ping it from alpha" in shown
     moved = since.appeared(pair.beta)[0]
     assert moved - since.at > (HOLD_MS + (SAMPLES - 1) * INTERVAL_MS) * MS, "not for a moment's silence"
     wait_logged(pair, pair.alpha, "active -> yielding reason=peer_healthier", since.at)
