@@ -161,11 +161,12 @@ class Fence:
     def distrust(self, now: int) -> int | None:
         """S14: the peer came back in the kernel boot in which it was called off. Disable the level that said so.
 
-        Returns its index, None if none has said so in this life of the daemon.
+        Returns its index; None if none has said so in this life of the daemon, and then all are disabled.
         """
         proof = self._ladder.proof
-        if proof is not None:
-            self.levels[proof].disable("called the peer off, which came back in the same kernel boot", now)
+        for index, level in enumerate(self.levels):
+            if proof in (None, index):
+                level.disable("called the peer off, which came back in the same kernel boot", now)
         return proof
 
     def trust(self) -> None:

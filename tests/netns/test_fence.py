@@ -267,6 +267,10 @@ def test_a_quick_device_that_lies_loses_its_proof_and_the_other_level_keeps_its_
         pair.alpha.start_daemon()
         pair.wait(lambda: role(pair.alpha) is not None, 20, "alpha's daemon again")
         assert_proven(pair.alpha, 1)
+        assert [each["reason"] for each in levels(pair.alpha)] == ["lied", "lied"], "it knows that one did, not which"
+        assert pair.alpha.hblink("fence", "status").returncode == 1
+        assert pair.alpha.hblink("online").returncode == 0
+        pair.wait(lambda: [each["reason"] for each in levels(pair.alpha)] == ["ok", "ok"], 30, "trust again")
 
 
 def assert_proven(node: Node, level: int) -> None:
