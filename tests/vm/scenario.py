@@ -77,7 +77,7 @@ def cold_start(stage: Stage) -> None:
         )
         assert "ttyS0" in refused.output, "a port with a console was accepted"
         assert "console" in refused.output, refused.output
-        timely = stage.status(node)["timeliness"]
+        timely = stage.document(node)["timeliness"]
         assert timely.pop("objects_frozen") > 0, timely
         assert timely == TIMELY, timely
         stage.measure_boot(node)
