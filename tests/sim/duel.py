@@ -127,6 +127,7 @@ class Machine:
     off_works: bool = True  # False: says yes, and nothing happens
     blinks_until: int = 0  # until then it says OFF
     accepts: bool = True
+    takes_on: bool = True
     reads: list[Power | None] = field(default_factory=list)  # the next answers; None: the truth
     answers_truth: bool = True  # else UNKNOWN, once `reads` is used up
 
@@ -324,8 +325,8 @@ class Duel:
                     node, peer.off_takes_ns if peer.accepts else SERVICE_NS, PowerCommanded(op_id, peer.accepts)
                 )
             case PowerOn(op_id):
-                self._answer(node, SERVICE_NS, PowerCommanded(op_id, True))
-                if not peer.powered:
+                self._answer(node, SERVICE_NS, PowerCommanded(op_id, peer.takes_on))
+                if peer.takes_on and not peer.powered:
                     self._after(3 * SECOND, lambda: self.boot(peer) if not peer.powered else None)
             case LeaseService(leased) if not leased:
                 if not (peer.state.maintenance or peer.state.peer.maintenance):

@@ -151,6 +151,39 @@ def partition(code: Code) -> None:
     duel.demand_power()
 
 
+def on_refused(code: Code) -> Duel:
+    """Beta serves by a fence, and the device that took `off` does not take the `on` that is to follow."""
+    duel = Duel(code)
+    duel.settle()
+    duel.alpha.takes_on = False
+    duel.cut_links()
+    duel.run(20 * SECOND)
+    assert duel.beta.runs
+    return duel
+
+
+@schedule
+def on_refused_before_a_restart(code: Code) -> None:
+    duel = on_refused(code)
+    duel.restart(duel.beta)
+    duel.alpha.takes_on = True
+    duel.run(60 * SECOND)
+    assert duel.beta.runs
+    duel.demand_power()
+
+
+@schedule
+def on_refused_before_a_maintenance(code: Code) -> None:
+    duel = on_refused(code)
+    duel.tell(duel.beta, MaintenanceRequested(7, on=True))
+    duel.alpha.takes_on = True
+    duel.run(60 * SECOND)
+    assert not duel.alpha.powered, "somebody may be at work there"
+    duel.tell(duel.beta, MaintenanceRequested(8, on=False))
+    duel.run(60 * SECOND)
+    duel.demand_power()
+
+
 @schedule
 def promise_in_the_dark(code: Code) -> None:
     """Beta serves by a fence, is paused, and then cannot serve; nobody has been heard since."""
