@@ -187,7 +187,7 @@ def test_lost_service_carrier_moves_the_service_over_the_serial_line_alone(share
     since = Since(pair)
     pair.cut_service("alpha")
     pair.wait_active("beta")
-    wait_logged(pair.alpha, "active -> yielding reason=no_service_carrier", since.at)
+    wait_logged(pair, pair.alpha, "active -> yielding reason=no_service_carrier", since.at)
     assert status(pair.beta)["grant"] == "yielded"
     assert since.fences() == {"alpha": 0, "beta": 0}
     since.assert_never_two_owners()
