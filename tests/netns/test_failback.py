@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.netns.situation import QUICK, Since, is_well, logged_at, settle, status
+from tests.netns.situation import QUICK, Since, is_well, logged_at, settle, status, wait_logged
 from tests.rig.pair import Pair
 from tests.rig.setting import Setting
 
@@ -27,6 +27,7 @@ def test_the_service_returns_once_the_preferred_node_was_ready_for_the_hold_time
     pair.alpha.start_daemon()
     pair.wait_active("alpha")
     ready = logged_at(pair.alpha, "-> standby", pair.alpha.started_at)[0]
+    wait_logged(pair, pair.beta, "active -> yielding reason=failback", since.at)
     (moved,) = logged_at(pair.beta, "active -> yielding reason=failback", since.at)
     assert moved - ready >= (HOLD_MS - 1) * 1_000_000, "the log knows milliseconds"
     pair.wait(lambda: all(is_well(node) for node in pair.nodes.values()), 20, "both to be well")
