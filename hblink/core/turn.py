@@ -157,8 +157,10 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
     turn.emit(Activate(op_id))
     if grant is Grant.OPERATOR:
         turn.set(owes_on=False, power_on_at=None)  # S16: a person swore that it is off, and may be working on it
-    if grant is Grant.FENCED and turn.state.peer.boot is not None:
-        turn.set(proof_at=turn.now, proof_boot=turn.state.peer.boot)
+    if grant is Grant.FENCED:
+        turn.set(power_on_at=turn.now)  # at once: a frame of before that is still on its way is no sign of life
+        if turn.state.peer.boot is not None:
+            turn.set(proof_at=turn.now, proof_boot=turn.state.peer.boot)
 
 
 def become_active(turn: Turn) -> None:

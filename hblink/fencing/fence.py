@@ -15,9 +15,10 @@ How the ladder maps onto the core's effects, so that S3, S4 and I6 hold level by
 - Without an accepted `off` (S5, S16) a ReadPower asks the levels in order: the first that says ON or OFF decides. A BMC
   that says OFF under an outlet that is on is off; one that says ON above an outlet that is off has a second supply.
   An OFF of another level than the OFF before it is told as UNKNOWN: two of them are not one device's word twice.
-- PowerOn goes to every level that was sent an `off` in this life of the daemon, last level first (the outlet before the
-  BMC behind it), and is accepted when all have accepted. When one has not, it goes to the other levels too, which may
-  bring back what a device that is dead by now has switched off; it is not accepted for that.
+- PowerOn goes to every level that was sent an `off` in this life of the daemon (to all, where none was), last level
+  first (the outlet before the BMC behind it), and is accepted when all of these have accepted, one at least.
+  When one has not, it goes to the other levels too, which may bring back what a device that is dead by now has switched
+  off; it is not accepted for that.
 - An effect that names a level (a drill of that one) goes to it and to no other, and "not accepted" moves nothing on.
 
 One request at a time; a command never waits in a queue, where it could outlive its cause: it starts at once, or is
@@ -336,7 +337,7 @@ class Fence:
 
     def _begin_on(self, job: _Job) -> None:
         job.rest = self._ladder.switches(job.only)
-        self._switch_next(job, job.only is None or job.rest != [])
+        self._switch_next(job, job.rest != [])
 
     def _switch_next(self, job: _Job, accepted: bool) -> None:
         if not job.rest and not accepted and job.only is None and not job.spared:

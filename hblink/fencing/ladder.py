@@ -108,12 +108,15 @@ class Ladder:
     # On
 
     def switches(self, only: int | None = None) -> list[int]:
-        """The levels that `on` goes to: `only` that one, or those that were sent `off`, the last one first."""
+        """The levels that `on` goes to: `only` that one, or those that were sent `off`, the last one first.
+
+        All, if none was: then an earlier life of the daemon has sent it, and which one it took is not known.
+        """
         self._basis = None
-        wanted = (self._commanded or {0}) if only is None else {only}
+        wanted = (self._commanded or set(range(len(self._levels)))) if only is None else {only}
         return [level for level in sorted(wanted, reverse=True) if not self._levels[level].refused]
 
     def spares(self) -> list[int]:
         """The levels that were sent no `off`: they may switch on what one that was does not switch on again."""
-        others = set(range(len(self._levels))) - (self._commanded or {0})
+        others = set(range(len(self._levels))) - self._commanded if self._commanded else set()
         return [level for level in sorted(others, reverse=True) if not self._levels[level].refused]

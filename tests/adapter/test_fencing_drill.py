@@ -61,11 +61,10 @@ class Drill:
         return [effect for effect in self.node.all if isinstance(effect, (PowerOff, ReadPower, PowerOn))]
 
     def _is_over(self) -> bool:
-        """What is left may be one more `on`, for an `off` that may still come late."""
+        """What is left may be one more `on`: for an `off` that may still come late, or as a level did not take it."""
         state = self.node.state
-        return (
-            state.drill is None and state.power_on_op is None and state.power_on_at in (None, state.outstanding_until)
-        )
+        due = state.power_on_at is not None and state.power_on_at <= self.node.now
+        return state.drill is None and state.power_on_op is None and not due
 
     def _turn(self) -> None:
         drilled = self.node.state.drill

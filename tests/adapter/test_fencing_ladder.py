@@ -232,6 +232,17 @@ def test_on_goes_to_every_level_that_was_commanded_the_last_one_first(pair: Pair
     assert (pair.one.commands, pair.two.commands) == (["set 0", "set 1"], ["set 0", "set 1"])
 
 
+def test_a_daemon_that_has_sent_no_off_itself_switches_every_level_on(pair: Pair) -> None:
+    """The daemon before it may have: which level took that is not known any more."""
+    ladder = pair.ladder(Rung("one"))
+    fence = ladder.fence()
+    fence.on(1)
+    ladder.drive(1)
+    assert ladder.events == [PowerCommanded(1, True)]
+    assert ladder.steps == [(1, "on"), (0, "on")]
+    assert (pair.one.commands, pair.two.commands) == (["set 1"], ["set 1"])
+
+
 # --- identity ---
 
 
@@ -251,6 +262,9 @@ def test_the_identity_is_learned_once_and_another_device_is_never_shot(pair: Pai
     fence.read(2)
     changed.drive(2)
     assert changed.events[1] == PowerRead(2, Power.UNKNOWN), "nor is its word taken"
+    fence.on(3)
+    changed.drive(3)
+    assert changed.events[2] == PowerCommanded(3, False), "nothing was sent, so nothing was accepted"
     assert (pair.two.commands, changed.saved) == ([], [])
 
 

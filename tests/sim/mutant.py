@@ -407,8 +407,8 @@ CORE = (
         "partition",
         "S3",
         _FENCE,
-        "serves = state.owes_on and",
-        "serves = state.owes_on is None and",
+        "        turn.emit(PowerOn(op_id))\n",
+        "",
     ),
     _mutant(
         "a restart forgets that the peer may be off by this node's hand",

@@ -581,3 +581,19 @@ def test_a_peer_that_a_person_swore_to_be_off_is_never_switched_on() -> None:
     node.tell(Activated(only(node, Activate).op_id)).wait(2 * BETA.fence_latency_ns)
     assert node.state.role is Role.ACTIVE
     assert count(node, PowerOn) == 0
+
+
+def test_the_on_is_sent_in_the_step_of_the_claim_however_lately_the_peer_was_heard() -> None:
+    """A last frame of a peer that could not stop is on its way on the slower link while the peer is off already."""
+    node = standby_beta(deadtime_ns=4 * SECOND, warntime_ns=2 * SECOND)
+    while node.state.role is not Role.FENCING:
+        node.wait(100 * MS).hear(Advert(Role.HALTED, 2, stop_failed=True))
+    assert node.state.attempt is not None
+    assert node.state.attempt.op_id is not None
+    node.tell(PowerCommanded(node.state.attempt.op_id, accepted=True))
+    read_off(node).wait(node.settings.off_interval_ns)
+    read_off(node)
+    assert (node.state.role, node.state.claimed_by) == (Role.CLAIMING, Grant.FENCED)
+    node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True))
+    node.hear(Advert(Role.HALTED, 2, stop_failed=True), age_ns=2 * SECOND, link=1).wait(600 * SECOND)
+    assert count(node, PowerOn) == 1
