@@ -12,6 +12,7 @@ from dataclasses import replace
 from hblink.core.drill import drill_commanded, drill_read
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
 from hblink.core.evidence import power_loss_at, refute_power_loss
+from hblink.core.lease import lease_end
 from hblink.core.liveness import is_fresh, is_silent
 from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, veto
 from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
@@ -79,7 +80,7 @@ def _switched_on(turn: Turn, accepted: bool) -> None:
     """Send `on` once more: soon if it was not accepted; after what may still switch the peer off if it was."""
     state = turn.state
     again_at = state.outstanding_until if accepted else turn.now + turn.settings.power_on_retry_ns
-    if state.attempt is not None or in_maintenance(state):
+    if state.attempt is not None or in_maintenance(state) or not state.owes_on:
         again_at = None
     elif accepted and again_at is None:
         turn.set(owes_on=False)
@@ -155,19 +156,27 @@ def pursue_attempt(turn: Turn) -> bool:
 def pursue_power_on(turn: Turn) -> None:
     """Send the `on` that follows every claim by a fence, until the device has taken it or the peer is heard.
 
-    Whoever serves and owes one sends it, however it came to serve and whatever has held it up: never in maintenance.
+    Whoever serves and owes one sends it, however it came to serve and whatever has held it up: never in maintenance,
+    and not before a reading has been answered, which it would displace: what it would have said is not unknown.
     """
     if _owes_now(turn):
         turn.set(power_on_at=turn.now)
+    if in_maintenance(turn.state):
+        turn.set(power_on_at=None)
     state = turn.state
-    if state.power_on_at is not None and turn.now >= state.power_on_at and state.power_on_op is None:
+    reading = state.check is not None and state.check.op_id is not None
+    due = state.power_on_at is not None and turn.now >= state.power_on_at
+    if due and state.power_on_op is None and not reading:
         op_id = turn.op()
         turn.set(power_on_op=op_id, power_on_at=None)
         turn.emit(PowerOn(op_id))
 
 
 def _owes_now(turn: Turn) -> bool:
+    """S2e: one under a lease looks for the proof that the peer is off, and does not switch it on before."""
     state = turn.state
+    if lease_end(turn.settings, state) is not None:
+        return False
     serves = state.owes_on and state.role in OWNING and not in_maintenance(state)
     idle = state.power_on_at is None and state.power_on_op is None and state.drill is None
     return serves and idle and not is_fresh(turn.settings, state, turn.now)
@@ -296,6 +305,9 @@ def _confirm_read(turn: Turn, check: Check, power: Power) -> None:
 
 
 def grant_confirmation(turn: Turn, request: int) -> None:
-    """Take the operator's word: a single-use grant that ends at any authentic frame, or after a while."""
-    turn.set(confirmed_until=turn.now + turn.settings.confirm_ttl_ns)
+    """Take the operator's word: a single-use grant that ends at any authentic frame, or after a while.
+
+    A person swears that the peer is off, and may be working on it: from here on no `on` is owed.
+    """
+    turn.set(confirmed_until=turn.now + turn.settings.confirm_ttl_ns, owes_on=False, power_on_at=None)
     turn.emit(Answer(request, ok=True, reason=Reason.NONE))

@@ -52,8 +52,8 @@ def take_beat(turn: Turn, beat: PeerBeat) -> None:
     listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
     turn.set(links=tuple(links), power_on_at=None, listen_until=listen_until)
     state = turn.state
-    if state.attempt is None and state.drill is None and state.outstanding_until is None:
-        turn.set(owes_on=False)  # it is on, and no `off` is to come
+    if state.attempt is None and state.drill is None:
+        turn.set(owes_on=state.outstanding_until is not None)  # it is on, whatever was sworn; an `off` may still come
     turn.set_peer(
         fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None, fence_ready=turn.state.fence_ready
     )

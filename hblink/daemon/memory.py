@@ -145,7 +145,7 @@ class MemoryFile:
                 fence_lied=bool(document["fence_lied"]),
                 unleased=bool(document.get("unleased", False)),  # an older daemon does not say it
                 orderly=bool(document.get("orderly", False)),
-                owes_on=bool(document.get("owes_on", False)),
+                owes_on=bool(document.get("owes_on", outstanding is not None)),
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.
