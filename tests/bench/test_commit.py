@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.bench.commit import commit
 
@@ -17,7 +14,6 @@ def git(root: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="a tree without git knows no commit")
 def test_the_commit_is_named_and_so_are_changes_of_the_code_since(tmp_path: Path) -> None:
     assert commit(tmp_path) == "", "not under git"
     (tmp_path / "hblink").mkdir()
