@@ -82,7 +82,7 @@ def drill_read(turn: Turn, op_id: int, power: Power) -> None:
         turn.set(drill=replace(drill, op_id=None, offs=offs, spoken=False, act_at=turn.now + wait))
         return
     on = turn.op()
-    turn.set(peer_spent=turn.settings.lease_mode and not drill.spoken)
+    turn.set(peer_spent=turn.settings.lease_mode and not drill.spoken, cleared_at=turn.now)
     boot = turn.state.peer.boot
     if boot is not None:
         turn.set(proof_at=turn.now, proof_boot=boot)

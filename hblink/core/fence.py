@@ -157,26 +157,25 @@ def pursue_power_on(turn: Turn) -> None:
     """Send the `on` that follows every claim by a fence, until the device has taken it or the peer is heard.
 
     Whoever serves and owes one sends it, however it came to serve and whatever has held it up: never in maintenance,
-    and not before a reading has been answered, which it would displace: what it would have said is not unknown.
+    and not before a reading has been answered, which it would displace: what it would have said is not unknown. One
+    under a lease looks for the proof that the peer is off, and does not switch it on before (S2e).
     """
-    if _owes_now(turn):
+    reading = turn.state.check is not None and turn.state.check.op_id is not None
+    leased = lease_end(turn.settings, turn.state) is not None
+    if _owes_now(turn) and not leased:
         turn.set(power_on_at=turn.now)
     if in_maintenance(turn.state):
         turn.set(power_on_at=None)
     state = turn.state
-    reading = state.check is not None and state.check.op_id is not None
-    due = state.power_on_at is not None and turn.now >= state.power_on_at
-    if due and state.power_on_op is None and not reading:
+    held = reading or leased or state.power_on_op is not None
+    if state.power_on_at is not None and turn.now >= state.power_on_at and not held:
         op_id = turn.op()
         turn.set(power_on_op=op_id, power_on_at=None)
         turn.emit(PowerOn(op_id))
 
 
 def _owes_now(turn: Turn) -> bool:
-    """S2e: one under a lease looks for the proof that the peer is off, and does not switch it on before."""
     state = turn.state
-    if lease_end(turn.settings, state) is not None:
-        return False
     serves = state.owes_on and state.role in OWNING and not in_maintenance(state)
     idle = state.power_on_at is None and state.power_on_op is None and state.drill is None
     return serves and idle and not is_fresh(turn.settings, state, turn.now)
@@ -307,7 +306,9 @@ def _confirm_read(turn: Turn, check: Check, power: Power) -> None:
 def grant_confirmation(turn: Turn, request: int) -> None:
     """Take the operator's word: a single-use grant that ends at any authentic frame, or after a while.
 
-    A person swears that the peer is off, and may be working on it: from here on no `on` is owed.
+    A person swears that the peer is off, and may be working on it: from here on no `on` is owed, and none begins to be
+    by a frame that was on its way before.
     """
-    turn.set(confirmed_until=turn.now + turn.settings.confirm_ttl_ns, owes_on=False, power_on_at=None)
+    until = turn.now + turn.settings.confirm_ttl_ns
+    turn.set(confirmed_until=until, owes_on=False, power_on_at=None, cleared_at=turn.now)
     turn.emit(Answer(request, ok=True, reason=Reason.NONE))

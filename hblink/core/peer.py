@@ -50,10 +50,9 @@ def take_beat(turn: Turn, beat: PeerBeat) -> None:
     links = list(turn.state.links)
     links[beat.link] = replace(links[beat.link], heard_at=now)
     listen_until = min(turn.state.listen_until, now)  # listening is over as soon as there is something to hear
-    turn.set(links=tuple(links), power_on_at=None, listen_until=listen_until)
-    state = turn.state
-    if state.attempt is None and state.drill is None:
-        turn.set(owes_on=state.outstanding_until is not None)  # it is on, whatever was sworn; an `off` may still come
+    turn.set(links=tuple(links), listen_until=listen_until)
+    if beat.echo_sent_at > turn.state.cleared_at:
+        _is_on(turn)
     turn.set_peer(
         fresh_at=now, fresh_floor_at=now, authentic_at=now, half_open_at=None, fence_ready=turn.state.fence_ready
     )
@@ -70,6 +69,17 @@ def take_beat(turn: Turn, beat: PeerBeat) -> None:
         turn.set_peer(hears=beat.hears)
     if beat.advert is not None:
         _apply(turn, beat.advert)
+
+
+def _is_on(turn: Turn) -> None:
+    """S3: the peer sent this after the last OFF or oath, so it is on, whatever was sworn; an `off` may still come.
+
+    An older frame that was on its way all that time says nothing of the peer's power: no debt begins or ends by it.
+    """
+    state = turn.state
+    turn.set(power_on_at=None)
+    if state.attempt is None and state.drill is None:
+        turn.set(owes_on=state.outstanding_until is not None)
 
 
 def _apply(turn: Turn, advert: Advert) -> None:

@@ -156,8 +156,8 @@ def _confirm(turn: Turn, request: int) -> None:
         refusal = Reason.BUSY if state.role is Role.FENCING else Reason.NOT_BLOCKED
     elif lately or not waited:
         refusal = Reason.PEER_HEARD
-    elif state.check is not None and state.check.purpose is CheckPurpose.CONFIRM:
-        refusal = Reason.BUSY
+    elif state.power_on_op is not None or (state.check is not None and state.check.purpose is CheckPurpose.CONFIRM):
+        refusal = Reason.BUSY  # an `on` under way would switch on what is sworn to be off
     if refusal is not None:
         _refuse(turn, request, refusal)
         return

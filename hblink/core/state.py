@@ -133,7 +133,8 @@ class State:
     epoch: int = EPOCH_NONE  # highest epoch known; in role CLAIMING and ACTIVE it is one's own
     yielded: bool = False  # S8: says YIELDED for `epoch`, which is one's own
     yielded_at: int = 0
-    cleared_at: int = 0  # S2c: since when it runs nothing, says no YIELDED, has not stalled
+    # S2c: since when it runs nothing, says no YIELDED, has not stalled, holds the peer for off (read twice, or sworn)
+    cleared_at: int = 0
     claimed_by: Grant | None = None  # the grant of the last claim of this daemon
     grant: Grant | None = None  # ... as long as no authentic frame came since (S7)
     ran: bool = False

@@ -158,7 +158,7 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
     if grant is Grant.OPERATOR:
         turn.set(owes_on=False, power_on_at=None)  # S16: a person swore that it is off, and may be working on it
     if grant is Grant.FENCED:
-        turn.set(power_on_at=turn.now)  # at once: a frame of before that is still on its way is no sign of life
+        turn.set(power_on_at=turn.now, cleared_at=turn.now)  # at once; a frame of before is no sign of life (S3)
         if turn.state.peer.boot is not None:
             turn.set(proof_at=turn.now, proof_boot=turn.state.peer.boot)
 

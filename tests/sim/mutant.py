@@ -399,8 +399,8 @@ CORE = (
         "dark_after_the_first_words",
         "I11",
         _PEER,
-        "turn.set(links=tuple(links), power_on_at=None",
-        "turn.set(heard=True, links=tuple(links), power_on_at=None",
+        "turn.set(links=tuple(links), listen_until",
+        "turn.set(heard=True, links=tuple(links), listen_until",
     ),
     _mutant(
         "no on after a claim by a fence",

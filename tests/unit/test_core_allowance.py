@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hblink.core.effect import Activate, PowerOff, PowerOn, ReadPower, Release
+from hblink.core.effect import Activate, Answer, PowerOff, PowerOn, ReadPower, Release
 from hblink.core.event import (
     Activated,
     ConfirmRequested,
@@ -18,6 +18,7 @@ from hblink.core.event import (
     LinkClosed,
     LinkSignalChanged,
     MaintenanceRequested,
+    PeerBeat,
     PeerHalfOpen,
     PowerCommanded,
     PowerRead,
@@ -28,7 +29,7 @@ from hblink.core.event import (
 from hblink.core.lease import pet_end
 from hblink.core.state import advertise
 from hblink.core.value import MS, SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings, StartAlone
-from tests.unit.one import ALPHA, BETA, STANDBY, Node, count, only, read_off, serve, standby_beta
+from tests.unit.one import ALPHA, BETA, STANDBY, Node, active_alpha, count, only, read_off, serve, standby_beta
 
 WATCHDOG = 2 * SECOND
 # The peer's: deadtime, lease, stop and twice the watchdog, one after the other.
@@ -553,3 +554,78 @@ def test_a_standby_that_came_back_after_an_oath_is_switched_on_again_when_a_dril
     assert node.state.power_on_op is not None
     node.tell(PowerCommanded(node.state.power_on_op, accepted=False)).wait(BETA.power_on_retry_ns)
     assert count(node, PowerOn) == 2, "the peer was heard since: the word is over"
+
+
+def confirmed_off(**settings: Any) -> Node:
+    """Beta, which has read the peer OFF twice and claims, its `on` under way."""
+    node = standby_beta(**settings)
+    node.wait(node.settings.deadtime_ns)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    read_off(node).wait(node.settings.off_interval_ns)
+    read_off(node)
+    assert node.state.claimed_by is Grant.FENCED
+    return node
+
+
+def late_frame(node: Node, off_at: int, sent_after: int) -> None:
+    """A frame comes that the peer sent before this node knew it to be off, or so long after that."""
+    node.wait(10 * MS).tell(PeerBeat(1, STANDBY, off_at + sent_after, newest=True, hears=3))
+
+
+@pytest.mark.parametrize(("sent_after", "sent_in_all"), [(0, 2), (MS, 1)])
+def test_a_frame_of_before_the_off_does_not_end_what_is_owed(sent_after: int, sent_in_all: int) -> None:
+    node = confirmed_off(deadtime_ns=4 * SECOND, warntime_ns=2 * SECOND)
+    off_at, on = node.now, only(node, PowerOn).op_id
+    late_frame(node.tell(Activated(only(node, Activate).op_id)), off_at, sent_after)
+    node.tell(PowerCommanded(on, accepted=False)).wait(BETA.power_on_retry_ns)
+    assert count(node, PowerOn) == sent_in_all
+
+
+@pytest.mark.parametrize(("sent_after", "sent_in_all"), [(0, 2), (MS, 1)])
+def test_a_frame_of_before_the_off_of_a_drill_does_not_end_what_is_owed(sent_after: int, sent_in_all: int) -> None:
+    node = serve(active_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF)).wait(ALPHA.off_interval_ns)
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF))
+    off_at = node.now
+    node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=False))
+    late_frame(node, off_at, sent_after)
+    assert count(node.wait(BETA.power_on_retry_ns), PowerOn) == sent_in_all
+
+
+@pytest.mark.parametrize(("sent_after", "sent_in_all"), [(0, 0), (MS, 1)])
+def test_a_frame_of_before_an_oath_is_no_sign_that_the_peer_is_on(sent_after: int, sent_in_all: int) -> None:
+    node = fail_the_fence(standby_beta().wait(BETA.deadtime_ns)).tell(ConfirmRequested(1))
+    answer(node, Power.UNKNOWN)
+    assert node.state.claimed_by is Grant.OPERATOR
+    assert node.state.outstanding_until is not None
+    late_frame(node.tell(Activated(only(node, Activate).op_id)), node.now, sent_after)
+    assert count(node.wait(2 * BETA.fence_latency_ns), PowerOn) == sent_in_all
+
+
+def test_nobody_swears_that_a_peer_is_off_which_is_being_switched_on() -> None:
+    node = standby_beta().wait(BETA.deadtime_ns)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    fail_the_fence(node)
+    on = node.state.power_on_op
+    assert on is not None
+    node.tell(ConfirmRequested(1))
+    assert node.effects[-1] == Answer(1, ok=False, reason=Reason.BUSY)
+    node.tell(PowerCommanded(on, accepted=True)).tell(ConfirmRequested(2))
+    answer(node, Power.UNKNOWN)
+    assert node.state.claimed_by is Grant.OPERATOR
+
+
+def test_a_drill_that_is_left_under_a_lease_waits_with_its_on_for_the_proof() -> None:
+    node = serve(leased_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=False))
+    assert node.state.drill is None
+    assert count(node, PowerOn) == 0
+    node.wait(ALPHA.deadtime_ns)
+    for _ in range(2):
+        assert count(node, PowerOn) == 0, "the peer is not yet known to be off"
+        while node.state.check is None or node.state.check.op_id is None:
+            node.wait(10 * MS)
+        answer(node, Power.OFF)
+    assert node.state.peer_spent
+    assert count(node, PowerOn) == 1
