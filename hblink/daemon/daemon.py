@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hblink_wire import Keyring, Reject, Rejected
 
@@ -40,7 +41,7 @@ from hblink.daemon.memory import MemoryFile, Rememberer
 from hblink.daemon.notice import Notices
 from hblink.daemon.operator import OperatorDesk
 from hblink.daemon.peer import PeerWatch
-from hblink.daemon.realtime import SleepMeter
+from hblink.daemon.realtime import ProcessorMeter, SleepMeter
 from hblink.daemon.reload import Read, Reloader
 from hblink.daemon.report import status_document
 from hblink.daemon.service import Service, vips_of
@@ -87,6 +88,7 @@ class Daemon:
         self.account = Account()
         self.timeliness: dict[str, object] = {}
         self._sleep = SleepMeter()
+        self._processor = ProcessorMeter()
         self.memory = memory
         self._writer_errors: tuple[str, ...] = ()
         self._journal = journal
@@ -176,6 +178,7 @@ class Daemon:
         for wiring in self.wirings:
             wiring.start()
         while self._exit_status is None:
+            self._processor.mark()
             self.loop.run_once()
             if not self._ready:
                 self._check_ready()
@@ -183,6 +186,7 @@ class Daemon:
         control.close()
         for wiring in reversed(self.wirings):
             wiring.close()
+        self._processor.close()
         return self._exit_status
 
     def shut_down(self) -> None:
@@ -268,7 +272,11 @@ class Daemon:
         self.account.stalls += 1
         slept_ms = self._sleep.slept_ns() // 1_000_000
         text = "the machine was suspended" if slept_ms * 2_000_000 > late_ns else "the loop was late"
-        self.log(Priority.WARNING, text, now, late_ms=late_ns // 1_000_000, slept_ms=slept_ms)
+        spent = self._processor.since_mark()
+        held_by: dict[str, Any] = {}
+        if spent is not None:  # a frozen process or a blocked one has done neither
+            held_by = {"ran_ms": spent.ran_ns // 1_000_000, "queued_ms": spent.queued_ns // 1_000_000}
+        self.log(Priority.WARNING, text, now, late_ms=late_ns // 1_000_000, slept_ms=slept_ms, **held_by)
         self.fence.suspend()
         # What was judged fresh before a stall is only authentic after it: the clock that judged it has stood still.
         aged = (PeerHalfOpen(each.link) if isinstance(each, PeerBeat) else each for each in self._events)

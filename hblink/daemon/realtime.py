@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,3 +102,48 @@ class SleepMeter:
 
 def _offset_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTime:
+    """What a thread did with a span of time, in nanoseconds; the rest of it, it slept, was stopped or was blocked."""
+
+    ran_ns: int
+    queued_ns: int  # could have run, and no processor was free for it
+
+
+class ProcessorMeter:
+    """How much of the last while the calling thread ran, and how much it waited for a processor.
+
+    From /proc/PID/task/TID/schedstat (Documentation/scheduler/sched-stats in the kernel's source); a kernel without it
+    (CONFIG_SCHED_INFO) tells nothing, and `since_mark` is None.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        try:
+            self._file: int | None = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = None
+        self._marked = self._read()
+
+    def mark(self) -> None:
+        """Begin a new span. Cheap: what is read is looked at only when somebody asks."""
+        self._marked = self._read()
+
+    def since_mark(self) -> ProcessorTime | None:
+        """What this thread did since the last `mark`."""
+        before, after = self._marked.split(), self._read().split()
+        if len(before) < 2 or len(after) < 2:
+            return None
+        ran_ns, queued_ns = (int(after[i]) - int(before[i]) for i in (0, 1))
+        return ProcessorTime(ran_ns, queued_ns)
+
+    def close(self) -> None:
+        """Close the kernel's file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _read(self) -> bytes:
+        return b"" if self._file is None else os.pread(self._file, 64, 0)

@@ -7,6 +7,7 @@ sleeps, else a fence would end the test before it wakes; that a frozen active is
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -42,7 +43,9 @@ def steps(node: Node, since: int) -> list[dict[str, Any]]:
 
 def assert_stall_came_first(pair: Pair, node: Node, again: int, *, owned: bool) -> None:
     """The first thing that the decision heard was the stall; an owner's first wish was to let go."""
-    wait_logged(pair, node, "the loop was late", again)
+    line = wait_logged(pair, node, "the loop was late", again)[0]
+    told = {name: int(value) for name, value in re.findall(r"(\w+)_ms=(\d+)", line)}
+    assert told["ran"] + told["queued"] < told["late"] / 2, "it was frozen, which is neither"
     first = next(step for step in steps(node, again) if step["event"]["type"] != "Woke")
     assert first["event"]["type"] == "Stalled", first
     if owned:

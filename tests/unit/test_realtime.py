@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 from hblink.daemon import realtime
 from hblink.daemon.account import Account
-from hblink.daemon.realtime import SleepMeter
+from hblink.daemon.realtime import ProcessorMeter, ProcessorTime, SleepMeter
 
 PROGRAM = """
 import json, os, subprocess, sys
@@ -72,6 +74,35 @@ def test_only_a_jump_of_boottime_against_monotonic_is_a_sleep(monkeypatch: Any) 
     clocks[realtime.time.CLOCK_BOOTTIME] += 7_000_000_000
     assert meter.slept_ns() == 7_000_000_000
     assert meter.slept_ns() == 0, "told once"
+
+
+def test_a_span_is_divided_into_what_ran_what_waited_for_a_processor_and_the_rest(tmp_path: Path) -> None:
+    told = tmp_path / "schedstat"
+    told.write_text("5000 700 9\n")
+    meter = ProcessorMeter(told)
+    told.write_text("8000 1900 12\n")
+    assert meter.since_mark() == ProcessorTime(ran_ns=3000, queued_ns=1200)
+    meter.mark()
+    assert meter.since_mark() == ProcessorTime(0, 0)
+    meter.close()
+    assert ProcessorMeter(tmp_path / "no such kernel").since_mark() is None
+
+
+def test_the_kernel_tells_a_thread_that_computes_from_one_that_sleeps() -> None:
+    meter = ProcessorMeter()
+    began = time.thread_time_ns()
+    while time.thread_time_ns() - began < 20_000_000:
+        pass
+    os.sched_yield()  # the kernel brings its books up to date when it looks at a thread
+    ran = meter.since_mark()
+    assert ran is not None
+    assert ran.ran_ns >= 10_000_000
+    meter.mark()
+    time.sleep(0.05)
+    slept = meter.since_mark()
+    assert slept is not None
+    assert slept.ran_ns < 20_000_000
+    meter.close()
 
 
 def test_the_histogram_of_lateness_counts_every_timer_once() -> None:
