@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench import peer
 from tests.bench.package import Shelf
 from tests.netns.situation import is_well
-from tests.rig.node import Node
+from tests.rig.node import HBLINK, Node
 from tests.rig.pair import Pair
 from tests.rig.process import send
 from tests.rig.setting import NODES, VIP, Setting
@@ -50,8 +50,9 @@ class Contestant:
         """Make the nodes of `pair`, which are off, run this contestant when they boot."""
         for index, name in enumerate(NODES):
             pair.bmc(name).off_delay_s = self.bmc_s
+            node = pair.nodes[name]
+            node.program = (*HBLINK, "run")  # each contestant is scheduled as the machine schedules everybody
             if self.program is not None:
-                node = pair.nodes[name]
                 command = self.program(node, pair.nullmodem.paths[index], shelf)
                 script = peer.start_script(name, shelf.root, _own(node), command)
                 node.program = ("sh", str(_write(node.directory / "start", script)))

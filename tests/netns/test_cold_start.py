@@ -16,6 +16,7 @@ from tests.rig import probe
 from tests.rig.namespace import Namespace
 from tests.rig.node import PYTHON, Node
 from tests.rig.pair import Pair
+from tests.rig.process import in_real_time
 from tests.rig.setting import (
     CLUSTER_ID,
     HEARTBEAT_ADDRESS,
@@ -235,7 +236,7 @@ def test_nothing_secret_is_logged(build_pair: Callable[[Setting], Pair]) -> None
 def test_a_node_that_is_slow_to_start_has_not_failed_to_stop_anything(build_pair: Callable[[Setting], Pair]) -> None:
     pair = build_pair(QUICK)
     for node in pair.nodes.values():
-        node.program = (*PYTHON, "-c", SLOW_START, "run")
+        node.program = (*in_real_time(), *PYTHON, "-c", SLOW_START, "run")
     since = Since(pair)
     pair.start()
     settle(pair, "alpha")

@@ -12,7 +12,7 @@ import pytest
 from hblink import flight
 from hblink.core.event import LinkSignalChanged
 from tests.netns.situation import QUICK, Since, alarms, settle, status, wait_logged
-from tests.rig.node import HBLINK, Node
+from tests.rig.node import Node
 from tests.rig.pair import Pair
 from tests.rig.wait import boottime_ns
 
@@ -30,7 +30,7 @@ def module_pair() -> Iterator[Pair]:
     """Give a pair all of whose cables can be felt, in place of the plain one; its daemons record their decisions."""
     with tempfile.TemporaryDirectory(prefix="hblink-") as directory, Pair(Path(directory) / "pair", WIRED) as built:
         for node in built.nodes.values():
-            node.program = (*HBLINK, "run", "--flight", str(node.state / "flight"))
+            node.program = (*node.program, "--flight", str(node.state / "flight"))
         built.start()
         settle(built, "alpha")
         yield built

@@ -25,7 +25,6 @@ from tests.netns.situation import (
     status,
     wait_logged,
 )
-from tests.rig.node import HBLINK
 from tests.rig.pair import Pair
 from tests.rig.setting import SERVICE, VIPS, Setting
 from tests.rig.wait import boottime_ns
@@ -63,7 +62,7 @@ def assert_replays(lines: list[str]) -> list[str]:
 def test_the_standby_fences_once_verifies_and_takes_over(build_pair: Callable[[Setting], Pair]) -> None:
     pair = build_pair(QUICK)
     for node in pair.nodes.values():
-        node.program = (*HBLINK, "run", "--flight", str(node.state / "flight"))
+        node.program = (*node.program, "--flight", str(node.state / "flight"))
     pair.start()
     settle(pair, "alpha")
     # A step is recorded before the log tells of it; what is not written yet dies with the node.

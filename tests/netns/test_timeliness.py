@@ -8,22 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.netns.situation import QUICK, status
-from tests.rig.node import HBLINK
 from tests.rig.pair import Pair
+from tests.rig.process import REAL_TIME_PRIORITY
 from tests.rig.setting import Setting
 from tests.rig.wait import wait_until
-
-PRIORITY = 5
 
 
 def test_memory_is_locked_and_real_time_is_for_its_own_threads_alone(build_pair: Callable[[Setting], Pair]) -> None:
     alpha = build_pair(QUICK).alpha
-    alpha.program = ("chrt", "--rr", str(PRIORITY), *HBLINK, "run")
     alpha.boot()
     wait_until(alpha.ready_at, 20, "READY", logs=[alpha.log])
     told = status(alpha)["timeliness"]
     frozen = told.pop("objects_frozen")
-    assert told == {"memory_locked": True, "policy": "rr", "priority": PRIORITY}
+    assert told == {"memory_locked": True, "policy": "rr", "priority": REAL_TIME_PRIORITY}
     assert frozen > 10_000, "later collections look at all that was imported"
     process = Path(f"/proc/{alpha.daemon_pid}")
     locked = re.search(r"^VmLck:\s+(\d+) kB$", (process / "status").read_text(), re.MULTILINE)

@@ -25,7 +25,7 @@ from hblink.control import ControlError, socket_path
 from hblink.control.client import ask
 from tests.rig.bmc import Bmc
 from tests.rig.namespace import Namespace
-from tests.rig.process import PYTHON, ROOT, UNTIL_PARENT_DIES, child_of, end, send
+from tests.rig.process import PYTHON, ROOT, UNTIL_PARENT_DIES, child_of, end, in_real_time, send
 from tests.rig.wait import boottime_ns, wait_until
 
 # `cat` is the node's init: it ends with its standard input, which the kernel closes when the rig dies. With SIGCHLD
@@ -101,7 +101,7 @@ class Node:
         self.notifications = Notifications(directory / "notify")
         self.environment: dict[str, str] = {}  # added to the daemon's
         self.boots: list[str] = []  # every boot id so far
-        self.program: tuple[str, ...] = (*HBLINK, "run")
+        self.program: tuple[str, ...] = (*in_real_time(), *HBLINK, "run")
         self.starts_daemon = True  # a boot also starts the daemon
         self.cabling: Callable[[Node], None] = lambda _node: None  # called in a boot when the links have come up
         self._lock = threading.RLock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -14,10 +15,22 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = (sys.executable, "-P")
 # The kernel kills the process when the thread that started it ends, so that a killed test run leaves nothing behind.
 UNTIL_PARENT_DIES = ("setpriv", "--pdeathsig", "KILL")
+REAL_TIME_PRIORITY = 20  # CPUSchedulingPriority= of hblink.service
 
 
 class ProgramError(AssertionError):
     """A program that the rig needs returned something else than 0."""
+
+
+@functools.cache
+def in_real_time() -> tuple[str, ...]:
+    """Return what runs a program under the scheduling policy of the unit; nothing where that is not allowed.
+
+    On a busy machine a daemon without it is late, and does what a late daemon has to: that is not what is tested. An
+    ordinary user's demo goes without; that it is there for the tests is asserted by tests/netns/test_timeliness.py.
+    """
+    prefix = ("chrt", "--rr", str(REAL_TIME_PRIORITY))
+    return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else ()
 
 
 def run(argv: Sequence[str], *, timeout_s: float = 20, stdin: str = "") -> str:
