@@ -21,6 +21,7 @@ MCL_ONFAULT = 4
 CAP_IPC_LOCK = 14  # linux/capability.h
 
 _POLICY_NAME = {os.SCHED_OTHER: "other", os.SCHED_BATCH: "batch", os.SCHED_FIFO: "fifo", os.SCHED_RR: "rr"}
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _REAL_TIME = frozenset({os.SCHED_FIFO, os.SCHED_RR})
 
 
@@ -86,6 +87,20 @@ def _may_lock_anything() -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> CAP_IPC_LOCK & 1)
     return False
+
+
+def is_in_memory(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether what is written there waits for no disk: it lies on a tmpfs (proc_pid_mountinfo(5)).
+
+    What the loop itself writes down lies in the runtime directory; a rename(2) on a busy disk may take a second.
+    """
+    device = directory.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
+        place, _, kind = line.partition(" - ")
+        if place.split()[2] == wanted:
+            return kind.split()[0] in _IN_MEMORY
+    return False  # some file systems (btrfs) tell another device in stat(2): none of them is in memory
 
 
 class SleepMeter:

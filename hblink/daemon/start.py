@@ -27,7 +27,7 @@ from hblink.daemon.daemon import Daemon, Identification, end_without_cleanup, ke
 from hblink.daemon.flightlog import FlightLog
 from hblink.daemon.journal import Journal, Priority, open_append
 from hblink.daemon.memory import MemoryFile
-from hblink.daemon.realtime import secure_timeliness
+from hblink.daemon.realtime import is_in_memory, secure_timeliness
 from hblink.daemon.writer import Writer
 from hblink.host import is_shutting_down
 from hblink.loop import Loop
@@ -80,6 +80,9 @@ def run_daemon(config_path: Path, flight_path: str | None = None) -> int:
     timeliness = secure_timeliness(writer.thread_id)
     for complaint in timeliness.complaints:
         daemon.log(Priority.WARNING, complaint, loop.now())
+    if not is_in_memory(runtime):
+        text = f"{runtime} is on a disk: a busy one may cost a stall; RuntimeDirectory= of the unit, a tmpfs"
+        daemon.log(Priority.WARNING, text, loop.now())
     gc.collect()
     gc.freeze()  # what is alive now lives as long as the daemon; later collections need not look at it
     daemon.timeliness = timeliness.document() | {"objects_frozen": gc.get_freeze_count()}

@@ -175,7 +175,7 @@ def test_nothing_is_left_after_a_failure(directory: Path) -> None:
                 node.program = ("sleep", "1000")
                 node.boot()
                 inside.extend(node.namespace.processes())
-            assert len(leftover(os.getpid())) == 6
+            assert len(leftover(os.getpid())) == 8, "six namespaces, and the runtime directory of each node"
             raise RuntimeError("a test failed")
 
     before = child_of(os.getpid())

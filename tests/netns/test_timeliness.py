@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.netns.situation import QUICK, status
+from tests.netns.situation import QUICK, logged, status
 from tests.rig.pair import Pair
 from tests.rig.process import REAL_TIME_PRIORITY
 from tests.rig.setting import Setting
@@ -18,6 +18,8 @@ def test_memory_is_locked_and_real_time_is_for_its_own_threads_alone(build_pair:
     alpha = build_pair(QUICK).alpha
     alpha.boot()
     wait_until(alpha.ready_at, 20, "READY", logs=[alpha.log])
+    complaints = [line for line in logged(alpha, "") if "of the unit" in line]
+    assert complaints == [], "nothing that the unit gives is missing"
     told = status(alpha)["timeliness"]
     frozen = told.pop("objects_frozen")
     assert told == {"memory_locked": True, "policy": "rr", "priority": REAL_TIME_PRIORITY}

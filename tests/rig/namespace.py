@@ -10,8 +10,10 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests.rig.process import UNTIL_PARENT_DIES, run, send
 from tests.rig.wait import wait_until
 
 DIRECTORY = Path("/run/netns")
+MEMORY = Path("/dev/shm")
 PREFIX = "hblinkrig"
 _number = itertools.count()
 
@@ -140,18 +143,26 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
+def directory_in_memory(name: str) -> Path:
+    """Make a directory where nothing waits for a disk, as /run is on an appliance."""
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-{name}-", dir=MEMORY))
+
+
 def leftover(pid: int | None = None) -> list[str]:
-    """Names of the rig's namespaces that exist, of all processes or only of `pid`."""
-    if not DIRECTORY.is_dir():
-        return []
+    """Names of the rig's namespaces and directories in memory that exist, of all processes or only of `pid`."""
     wanted = f"{PREFIX}-" if pid is None else f"{PREFIX}-{pid}-"
-    return sorted(entry.name for entry in DIRECTORY.iterdir() if entry.name.startswith(wanted))
+    places = (place for place in (DIRECTORY, MEMORY) if place.is_dir())
+    return sorted(entry.name for place in places for entry in place.iterdir() if entry.name.startswith(wanted))
 
 
 def sweep() -> None:
-    """Remove the namespaces of rigs whose process was killed before it could clean up."""
+    """Remove what is left of rigs whose process was killed before it could clean up."""
     for name in leftover():
         maker = re.match(rf"{PREFIX}-(\d+)-", name)
-        if maker is not None and not Path(f"/proc/{maker[1]}").exists():
+        if maker is None or Path(f"/proc/{maker[1]}").exists():
+            continue
+        if (MEMORY / name).is_dir():
+            shutil.rmtree(MEMORY / name, ignore_errors=True)
+        else:
             with contextlib.suppress(AssertionError):  # another run may be sweeping at this moment
                 run(["ip", "netns", "delete", name])

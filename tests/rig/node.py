@@ -24,7 +24,7 @@ from typing import Any
 from hblink.control import ControlError, socket_path
 from hblink.control.client import ask
 from tests.rig.bmc import Bmc
-from tests.rig.namespace import Namespace
+from tests.rig.namespace import Namespace, directory_in_memory
 from tests.rig.process import PYTHON, ROOT, UNTIL_PARENT_DIES, child_of, end, in_real_time, send
 from tests.rig.wait import boottime_ns, wait_until
 
@@ -90,10 +90,10 @@ class Node:
         self.name, self.namespace, self.interfaces = name, namespace, tuple(interfaces)
         self.directory = directory
         self.configuration = directory / "etc"
-        self.runtime = directory / "run"
+        self.runtime = directory_in_memory(name)  # the loop writes there, and must not wait for the machine's disk
         self.state = directory / "state"
         self.log = directory / "daemon.log"
-        for made in (self.configuration, self.runtime, self.state):
+        for made in (self.configuration, self.state):
             made.mkdir(parents=True, mode=0o700)
         (self.configuration / "node").write_text(f"{name}\n")
         (directory / "sysrq").touch()
@@ -181,6 +181,7 @@ class Node:
         """End everything that runs on the node."""
         self.crash()
         self.notifications.close()
+        shutil.rmtree(self.runtime)
 
     # ---- processes ----
 

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hblink.daemon import realtime
 from hblink.daemon.account import Account
-from hblink.daemon.realtime import ProcessorMeter, ProcessorTime, SleepMeter
+from hblink.daemon.realtime import ProcessorMeter, ProcessorTime, SleepMeter, is_in_memory
 
 PROGRAM = """
 import json, os, subprocess, sys
@@ -74,6 +76,22 @@ def test_only_a_jump_of_boottime_against_monotonic_is_a_sleep(monkeypatch: Any) 
     clocks[realtime.time.CLOCK_BOOTTIME] += 7_000_000_000
     assert meter.slept_ns() == 7_000_000_000
     assert meter.slept_ns() == 0, "told once"
+
+
+@pytest.mark.parametrize(("kind", "in_memory"), [("tmpfs", True), ("ramfs", True), ("ext4", False), ("overlay", False)])
+def test_a_directory_is_in_memory_by_the_file_system_that_is_mounted_there(
+    tmp_path: Path, kind: str, in_memory: bool
+) -> None:
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 1 0:19 / /proc rw - proc proc rw\n"
+        f"36 35 {os.major(device)}:{os.minor(device)} / /run rw,noatime shared:1 - {kind} source rw\n"
+    )
+    assert is_in_memory(tmp_path, mounts) is in_memory
+    mounts.write_text("21 1 0:19 / /proc rw - proc proc rw\n")
+    assert not is_in_memory(tmp_path, mounts), "one that is not listed is no tmpfs"
+    assert not is_in_memory(Path("/proc")), "as the kernel lists it"
 
 
 def test_a_span_is_divided_into_what_ran_what_waited_for_a_processor_and_the_rest(tmp_path: Path) -> None:
