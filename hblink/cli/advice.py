@@ -94,6 +94,9 @@ ALARM_NEXT = {
     "no_promise": "hblink events -n 40 names the error; hblink check --host",
 }
 
+# Nothing else switches on what a person swore to be off.
+SWORN_OFF_NEXT = "when the work on {peer} is done, switch it on by hand"
+
 FENCE_NEXT = {
     "ok": "hblink fence status",
     "no_program": "apt install ipmitool fence-agents, whichever is configured",
@@ -198,6 +201,8 @@ def following_in(status: Mapping[str, Any], kind: str, code: str, link: str | No
         return MAINTENANCE_NEXT[_ordered_on(status.get("maintenance") or {}, silent)].format(peer=peer)
     if code == "peer_not_ready" and silent:
         kind, code = "alarm", "peer_lost"
+    if (kind, code) == ("alarm", "peer_lost") and (status.get("fence") or {}).get("sworn_off"):
+        return SWORN_OFF_NEXT.format(peer=peer)
     return following(kind, code, me, peer, link)
 
 

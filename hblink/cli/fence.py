@@ -24,6 +24,7 @@ You are about to swear that {peer} is OFF: no power, or stopped for good.
 If {peer} is alive after all, both nodes own the addresses and write to what
 they share. Look at the machine, or pull its power cord first.
 Do this on one node only, never on both. It is valid once, for 60 seconds.
+Until {peer} is heard again it is switched on by hand alone, never from here.
 """
 FORGET = """\
 The identity (GUID, serial number) that was learned of {peer}'s fence devices

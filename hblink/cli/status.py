@@ -131,7 +131,8 @@ def fence_lines(status: Status) -> list[str]:
     warnings = sorted({warning for level in levels for warning in level.get("warnings") or ()})
     warned = f"; warning {', '.join(warnings)}" if warnings else ""
     detail = f": {fence['detail']}" if ready is False and fence.get("detail") else ""
-    return wrap(f"{readiness}{age}{outstanding}{warned}{detail}", "FENCE   ", 2)
+    sworn = "; the peer is SWORN OFF, and switched on by hand" if fence.get("sworn_off") else ""
+    return wrap(f"{readiness}{age}{outstanding}{sworn}{warned}{detail}", "FENCE   ", 2)
 
 
 def _guard_lines(status: Status) -> list[str]:

@@ -158,8 +158,11 @@ def pursue_power_on(turn: Turn) -> None:
 
     Whoever serves and owes one sends it, however it came to serve and whatever has held it up: never in maintenance,
     and not before a reading has been answered, which it would displace: what it would have said is not unknown. One
-    under a lease looks for the proof that the peer is off, and does not switch it on before (S2e).
+    under a lease looks for the proof that the peer is off, and does not switch it on before (S2e). What a person swore
+    to be off is switched on by no one but that person (S16).
     """
+    if turn.state.sworn_off:
+        turn.set(owes_on=False, power_on_at=None)
     reading = turn.state.check is not None and turn.state.check.op_id is not None
     leased = lease_end(turn.settings, turn.state) is not None
     if _owes_now(turn) and not leased:
@@ -306,9 +309,8 @@ def _confirm_read(turn: Turn, check: Check, power: Power) -> None:
 def grant_confirmation(turn: Turn, request: int) -> None:
     """Take the operator's word: a single-use grant that ends at any authentic frame, or after a while.
 
-    A person swears that the peer is off, and may be working on it: from here on no `on` is owed, and none begins to be
-    by a frame that was on its way before.
+    A person swears that the peer is off, and may be working on it: from here on it is switched on by hand alone, until
+    it is heard, by a frame that was not on its way before. That outlasts the grant, which may come to nothing.
     """
-    until = turn.now + turn.settings.confirm_ttl_ns
-    turn.set(confirmed_until=until, owes_on=False, power_on_at=None, cleared_at=turn.now)
+    turn.set(confirmed_until=turn.now + turn.settings.confirm_ttl_ns, sworn_off=True, cleared_at=turn.now)
     turn.emit(Answer(request, ok=True, reason=Reason.NONE))

@@ -77,7 +77,7 @@ def _is_on(turn: Turn) -> None:
     An older frame that was on its way all that time says nothing of the peer's power: no debt begins or ends by it.
     """
     state = turn.state
-    turn.set(power_on_at=None)
+    turn.set(power_on_at=None, sworn_off=False)
     if state.attempt is None and state.drill is None:
         turn.set(owes_on=state.outstanding_until is not None)
 

@@ -148,6 +148,7 @@ class State:
     confirmed_until: int | None = None  # S16: an unused operator's confirmation
     outstanding_until: int | None = None  # S3: an `off` of unknown outcome may still take effect
     owes_on: bool = False  # S3: may have switched the peer off, and has neither heard it nor had an `on` accepted since
+    sworn_off: bool = False  # S16: a person swore that the peer is off, and may be working on it until it is heard
     power_on_at: int | None = None  # S3: the `on` that repairs a late or mutual `off`
     power_on_op: int | None = None
     service_op: int | None = None  # the Activate or Release that is being waited for
@@ -250,6 +251,7 @@ def memory_of(state: State) -> Memory:
         unleased=state.unleased,
         orderly=state.orderly,
         owes_on=state.owes_on,
+        sworn_off=state.sworn_off,
     )
 
 

@@ -194,6 +194,7 @@ def _start(turn: Turn, memory: Memory) -> None:
         fence_lied=memory.fence_lied,
         orderly=memory.orderly,
         owes_on=memory.owes_on,
+        sworn_off=memory.sworn_off,
         remembered=memory,
         peer=replace(
             turn.state.peer,

@@ -155,8 +155,6 @@ def become_claiming(turn: Turn, grant: Grant) -> None:
         service_op=op_id,
     )
     turn.emit(Activate(op_id))
-    if grant is Grant.OPERATOR:
-        turn.set(owes_on=False, power_on_at=None)  # S16: a person swore that it is off, and may be working on it
     if grant is Grant.FENCED:
         turn.set(power_on_at=turn.now, cleared_at=turn.now)  # at once; a frame of before is no sign of life (S3)
         if turn.state.peer.boot is not None:

@@ -278,7 +278,7 @@ class Memory:
 
     Unreadable memory counts as `Memory(ran=True)`: ran, not heard, no grant. The rest is what a person or a device has
     said and must not be forgotten by an upgrade: `standby` and `maintenance` ordered here, the peer's own
-    `peer_maintenance` (S18), the instants of `fences` (S15), and that the peer's device lied (S14).
+    `peer_maintenance` (S18), the instants of `fences` (S15), that the peer's device lied (S14), and an oath (S16).
     """
 
     epoch: int = EPOCH_NONE
@@ -296,6 +296,7 @@ class Memory:
     unleased: bool = False  # S18: served in a maintenance of which the peer knew
     orderly: bool = False  # S5: the kernel boot before this one ended orderly, so it was not a fence that ended it
     owes_on: bool = False  # S3: may have switched the peer off, which is to be on again once this node serves
+    sworn_off: bool = False  # S16: a person swore that the peer is off, and it has not been heard since
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ class MemoryFile:
             "unleased": memory.unleased,
             "orderly": memory.orderly,
             "owes_on": memory.owes_on,
+            "sworn_off": memory.sworn_off,
         }
         try:
             replace_file(self._path, json.dumps(document).encode(), durable=False)
@@ -146,6 +147,7 @@ class MemoryFile:
                 unleased=bool(document.get("unleased", False)),  # an older daemon does not say it
                 orderly=bool(document.get("orderly", False)),
                 owes_on=bool(document.get("owes_on", outstanding is not None)),
+                sworn_off=bool(document.get("sworn_off", False)),
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.

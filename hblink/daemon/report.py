@@ -149,17 +149,18 @@ def _vips(daemon: Daemon) -> list[dict[str, object]]:
 
 
 def _fence(daemon: Daemon, now: int) -> dict[str, object]:
-    outstanding = daemon.state.outstanding_until is not None
+    state = daemon.state
+    stands = {"outstanding": state.outstanding_until is not None, "sworn_off": state.sworn_off}
     fence = daemon.fence.fence
     if fence is None:
         none = {"configured": False, "ready": None, "age_ms": None, "detail": "no fence device"}
-        return {**none, "outstanding": False, "levels": [], "proof": None, **_fences(daemon)}
+        return {**none, **stands, "levels": [], "proof": None, **_fences(daemon)}
     return {
         "configured": True,
         "ready": fence.readiness.ready,
         "age_ms": _age_ms(fence.readiness.at, now),
         "detail": fence.readiness.detail,
-        "outstanding": outstanding,
+        **stands,
         "levels": daemon.fence.documents(now),
         "proof": daemon.fence.proof(),
         **_fences(daemon),

@@ -255,3 +255,10 @@ def test_the_watchdog_and_what_was_promised_have_a_line_where_there_is_one() -> 
     assert line.endswith("; lease mode: stops within 12 s, peer NO PROMISE")
     status["guard"] |= {"armed": False, "reason": "watchdog_busy"}
     assert any("NOT ARMED (watchdog_busy)" in line for line in render(status))
+
+
+def test_a_peer_that_was_sworn_to_be_off_is_named_where_people_look_for_the_fence() -> None:
+    status = copy.deepcopy(GOOD)
+    status["fence"]["sworn_off"] = True
+    fence = " ".join(" ".join(render(status)).split())
+    assert "FENCE ready, seen 12 s ago; the peer is SWORN OFF, and switched on by hand" in fence

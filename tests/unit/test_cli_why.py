@@ -139,3 +139,15 @@ def test_what_is_worth_knowing_comes_last_and_is_nothing_to_mend(monkeypatch: py
 def test_a_warning_of_a_device_is_never_cut(warning: str) -> None:
     line = level_lines({"level": 1, "name": "bmc", "ready": True, "power": "on", "warnings": [warning]})[-1]
     assert line.endswith(f"warning {warning}: {advice.FENCE_WARNING_NEXT[warning]}")
+
+
+@pytest.mark.parametrize(
+    ("sworn_off", "next_step"),
+    [
+        (True, "when the work on beta is done, switch it on by hand"),
+        (False, "is beta up? On beta: systemctl status hblink"),
+    ],
+)
+def test_who_swore_that_the_peer_is_off_is_told_to_switch_it_on(sworn_off: bool, next_step: str) -> None:
+    told = {**status(), "fence": {"configured": True, "sworn_off": sworn_off}}
+    assert following_in(told, "alarm", "peer_lost") == next_step

@@ -11,6 +11,7 @@ import pytest
 from hblink.core.effect import Activate, Answer, PowerOff, PowerOn, ReadPower, Release
 from hblink.core.event import (
     Activated,
+    ActivationFailed,
     ConfirmRequested,
     DrillRequested,
     FenceReadinessChanged,
@@ -27,7 +28,7 @@ from hblink.core.event import (
     Stalled,
 )
 from hblink.core.lease import pet_end
-from hblink.core.state import advertise
+from hblink.core.state import advertise, memory_of
 from hblink.core.value import MS, SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings, StartAlone
 from tests.unit.one import ALPHA, BETA, STANDBY, Node, active_alpha, count, only, read_off, serve, standby_beta
 
@@ -629,3 +630,21 @@ def test_a_drill_that_is_left_under_a_lease_waits_with_its_on_for_the_proof() ->
         answer(node, Power.OFF)
     assert node.state.peer_spent
     assert count(node, PowerOn) == 1
+
+
+def test_an_oath_outlasts_its_grant_and_the_daemon() -> None:
+    """The start that the oath allowed fails: whatever fences later finds the peer off, and leaves it so."""
+    node = fail_the_fence(standby_beta().wait(BETA.deadtime_ns)).tell(ConfirmRequested(1))
+    answer(node, Power.UNKNOWN)
+    node.tell(ActivationFailed(only(node, Activate).op_id))
+    node.tell(Released(only(node, Release).op_id))
+    again = Node(BETA, memory_of(node.state)).wait(BETA.initdead_ns)
+    while again.state.role is not Role.FENCING:
+        again.wait(SECOND)
+    again.tell(PowerCommanded(only(again, PowerOff).op_id, accepted=True))
+    read_off(again).wait(BETA.off_interval_ns)
+    read_off(again)
+    again.tell(Activated(only(again, Activate).op_id)).wait(2 * BETA.fence_latency_ns)
+    assert (again.state.claimed_by, count(again, PowerOn)) == (Grant.FENCED, 0)
+    late_frame(again, again.now - SECOND, 0)
+    assert not again.state.sworn_off

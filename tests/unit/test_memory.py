@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,24 @@ from hblink.daemon.memory import MemoryFile
 from hblink.daemon.writer import Writer
 
 BOOT = "11111111-2222-3333-4444-555555555555"
-MEMORY = Memory(epoch=6, ran=True, peer_heard=True, grant=Grant.FENCED, last_authentic_at=123, unleased=True)
+MEMORY = Memory(
+    epoch=6,
+    ran=True,
+    peer_heard=True,
+    grant=Grant.FENCED,
+    last_authentic_at=123,
+    standby=True,
+    maintenance=True,
+    maintenance_until=456,
+    peer_maintenance=True,
+    outstanding_until=789,
+    fences=(11, 12),
+    fence_lied=True,
+    unleased=True,
+    orderly=True,
+    owes_on=True,
+    sworn_off=True,
+)
 DOUBT = Memory(ran=True)
 
 
@@ -32,6 +50,8 @@ def test_nothing_is_remembered_at_first(runtime: Path) -> None:
 
 
 def test_it_survives_a_daemon(runtime: Path) -> None:
+    plain = [each.name for each in fields(Memory) if getattr(MEMORY, each.name) == getattr(Memory(), each.name)]
+    assert plain == [], "nothing of what is to survive is left out here"
     make(runtime)[0].store(MEMORY)
     assert make(runtime)[0].load() == MEMORY
 
