@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from hblink.config import Config
 from hblink.core.event import (
@@ -208,7 +209,7 @@ class Service:
                 self._on_event(ServiceLost())
         else:
             self._failures = 0
-            self._tell(Repair(unleased=repair.unleased) if quiet else repair)
+            self._tell(replace(repair, missing=()) if quiet else repair)
         if self._keeper.held:
             self._schedule()
 
@@ -283,6 +284,8 @@ class Service:
             self._note(f"{vip} was missing and is back; a network manager that restarts removes foreign addresses")
         for vip in repair.unleased:
             self._note(f"{vip} was there without a lifetime and is a lease now; who else configures it?")
+        for vip in repair.held_back:
+            self._note(f"{vip} was there and not yet usable, and is usable now; who else configures it?")
 
 
 def vips_of(config: Config) -> tuple[Vip, ...]:

@@ -40,11 +40,13 @@ class Repair:
     """What another program had changed, and has been put right: for the log, with a word on who is suspected.
 
     `missing`: had been taken away while held. `unleased`: was there without a lifetime, as an administrator or a
-    network manager puts it there, and is a lease now.
+    network manager puts it there, and is a lease now. `held_back`: had just been put there, and the kernel still looked
+    whether somebody else has it (duplicate address detection, RFC 4862 5.4).
     """
 
     missing: tuple[Vip, ...] = ()
     unleased: tuple[Vip, ...] = ()
+    held_back: tuple[Vip, ...] = ()
 
 
 class VipKeeper:
@@ -95,7 +97,7 @@ class VipKeeper:
         if self.leased and self._renewer.renew():
             return Repair()
         failures, repair = self._put_all(look_first=True)
-        if repair.missing:
+        if repair.missing or repair.held_back:
             self.announce_repeatedly()
         if failures:
             raise VipError("; ".join(failures))
@@ -239,13 +241,11 @@ class VipKeeper:
 
     def _compare(self, before: tuple[Installed, ...]) -> Repair:
         found = {vip: _installed_as(vip, before) for vip in self._vips}
+        there = [(vip, installed) for vip, installed in found.items() if installed is not None]
         return Repair(
             missing=tuple(vip for vip, installed in found.items() if installed is None),
-            unleased=tuple(
-                vip
-                for vip, installed in found.items()
-                if self.leased and installed is not None and (installed.valid_s is None or not installed.usable)
-            ),
+            unleased=tuple(vip for vip, installed in there if self.leased and installed.valid_s is None),
+            held_back=tuple(vip for vip, installed in there if not installed.usable),
         )
 
     def _find(self, installed: tuple[Installed, ...]) -> frozenset[Vip]:
@@ -258,6 +258,8 @@ class VipKeeper:
             found = _installed_as(vip, installed)
             if found is None:
                 failures.append(f"{vip}: not there after it was added")
+            elif not found.usable:
+                failures.append(f"{vip}: held back by duplicate address detection")
             elif not self.leased:
                 if found.valid_s is not None:
                     failures.append(f"{vip}: lives for {found.valid_s} s after it was added for ever")
@@ -265,8 +267,6 @@ class VipKeeper:
                 failures.append(f"{vip}: has no lifetime after it was added as a lease")
             elif found.valid_s > self.lease_s:
                 failures.append(f"{vip}: lives for {found.valid_s} s, the lease is {self.lease_s} s")
-            elif not found.usable:
-                failures.append(f"{vip}: held back by duplicate address detection")
         return failures
 
     def _removal_failures(self) -> list[str]:

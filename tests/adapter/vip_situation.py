@@ -180,13 +180,24 @@ def what_is_held_back_by_duplicate_address_detection_is_put_anew() -> None:
     """Another program has just put it there, and the kernel looks whether somebody else has it: for a minute here."""
     for name, value in (("accept_dad", "1"), ("dad_transmits", "60")):
         Path(f"/proc/sys/net/ipv6/conf/{DMZ6.interface}/{name}").write_text(value)
-    ip(f"address add {DMZ6.address} dev {DMZ6.interface}")
-    assert addresses(DMZ6.interface)[str(DMZ6.address)]["tentative"] is True
+
+    def put_there_by_another() -> None:
+        ip(f"address add {DMZ6.address} dev {DMZ6.interface}")
+        assert addresses(DMZ6.interface)[str(DMZ6.address)]["tentative"] is True
+
+    put_there_by_another()
     group = keeper()
     group.acquire()
     assert "tentative" not in addresses(DMZ6.interface)[str(DMZ6.address)]
     assert (lifetime(DMZ6) or 0) <= 30
     assert group.renew() == Repair()
+    for leased in (True, False):  # in maintenance too
+        group.lease(leased)
+        ip(f"address delete {DMZ6.address} dev {DMZ6.interface}")
+        put_there_by_another()
+        assert group.renew() == Repair(unleased=(DMZ6,) if leased else (), held_back=(DMZ6,))
+        assert "tentative" not in addresses(DMZ6.interface)[str(DMZ6.address)]
+        assert group.renew() == Repair()
     group.release()
     assert held(GROUP) == set()
 
