@@ -144,8 +144,9 @@ def lab() -> Iterator[Lab]:
 
 
 def directory_in_memory(name: str) -> Path:
-    """Make a directory where nothing waits for a disk, as /run is on an appliance."""
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-{name}-", dir=MEMORY))
+    """Make a directory where nothing waits for a disk, as /run is on an appliance; where there is such a place."""
+    place = MEMORY if MEMORY.is_dir() else None
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-{name}-", dir=place))
 
 
 def leftover(pid: int | None = None) -> list[str]:
