@@ -13,7 +13,7 @@ from dataclasses import replace
 from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
 from hblink.core.event import DrillRequested
 from hblink.core.liveness import alarms_of, peer_is_ready
-from hblink.core.state import Drill, can_fence, in_maintenance
+from hblink.core.state import Drill, can_fence, in_maintenance, is_on_again
 from hblink.core.turn import Turn, leave_drill
 from hblink.core.value import AlarmCode, Power, Reason, Role
 
@@ -58,17 +58,22 @@ def drill_commanded(turn: Turn, op_id: int, accepted: bool) -> None:
     drill = turn.state.drill
     if drill is None or drill.op_id != op_id:
         return
-    if drill.is_off:
-        again_at = None if accepted else turn.now + turn.settings.power_on_retry_ns
-        turn.set(drill=None, owes_on=not accepted, power_on_at=again_at)
-        reason = Reason.NONE if accepted else Reason.FENCE_FAILED
-        if turn.state.fence_lied:
-            reason = Reason.FENCE_LIED
-        turn.emit(Answer(drill.request, ok=reason is Reason.NONE, reason=reason))
+    if drill.is_off and accepted:
+        turn.set(drill=replace(drill, op_id=None), owes_on=False)
+    elif drill.is_off:
+        turn.set(owes_on=True, power_on_at=turn.now + turn.settings.power_on_retry_ns)
+        _finish(turn, drill, Reason.FENCE_FAILED)
     elif accepted:
         turn.set(drill=replace(drill, op_id=None, act_at=turn.now))
     else:
         leave_drill(turn, Reason.FENCE_FAILED)
+
+
+def _finish(turn: Turn, drill: Drill, reason: Reason) -> None:
+    if turn.state.fence_lied:
+        reason = Reason.FENCE_LIED
+    turn.set(drill=None)
+    turn.emit(Answer(drill.request, ok=reason is Reason.NONE, reason=reason))
 
 
 def drill_read(turn: Turn, op_id: int, power: Power) -> None:
@@ -86,22 +91,25 @@ def drill_read(turn: Turn, op_id: int, power: Power) -> None:
     boot = turn.state.peer.boot
     if boot is not None:
         turn.set(proof_at=turn.now, proof_boot=boot)
-    turn.set(drill=replace(drill, op_id=on, offs=offs, act_at=None, is_off=True, deadline_at=_on_deadline(turn)))
+    deadline_at, heard_out_at = turn.now + turn.settings.fence_attempt_ns, turn.now + turn.settings.deadtime_ns
+    turn.set(drill=replace(drill, op_id=on, offs=offs, act_at=heard_out_at, is_off=True, deadline_at=deadline_at))
     turn.emit(PowerOn(on, drill.level))
 
 
-def _on_deadline(turn: Turn) -> int:
-    return turn.now + turn.settings.fence_attempt_ns
-
-
 def pursue_drill(turn: Turn) -> None:
-    """Send the next reading when its time has come; end a drill that has lasted its time."""
+    """Send the next reading when its time has come; end a drill that has lasted its time.
+
+    Once `on` has been accepted, what is left is to listen: a peer that was never off is heard within deadtime (S14).
+    """
     drill, now = turn.state.drill, turn.now
     if drill is None:
         return
-    if now >= drill.deadline_at:
+    if is_on_again(drill):
+        if turn.state.fence_lied or (drill.act_at is not None and now >= drill.act_at):
+            _finish(turn, drill, Reason.NONE)
+    elif now >= drill.deadline_at:
         leave_drill(turn, Reason.TIMED_OUT)
-    elif drill.act_at is not None and now >= drill.act_at:
+    elif not drill.is_off and drill.act_at is not None and now >= drill.act_at:
         op_id = turn.op()
         turn.set(drill=replace(drill, op_id=op_id, act_at=None))
         turn.emit(ReadPower(op_id, drill.level))

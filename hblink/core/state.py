@@ -115,9 +115,14 @@ class Drill:
     op_id: int | None
     offs: int = 0
     act_at: int | None = None
-    is_off: bool = False  # OFF was read twice: what is left is to switch it on
+    is_off: bool = False  # OFF was read twice: what is left is to switch it on, and to listen until `act_at`
     spoken: bool = False  # a frame of the peer came after the first OFF
     level: int | None = None  # the one that is to be proven, which is asked for all of it; None: whichever answers
+
+
+def is_on_again(drill: Drill) -> bool:
+    """Whether the peer was seen off and its `on` has been accepted."""
+    return drill.is_off and drill.op_id is None
 
 
 _NOTHING_REMEMBERED = Memory()

@@ -12,7 +12,7 @@ from typing import Any
 from hblink.core.effect import Activate, Answer, Effect, LeaseService, PowerOff, Release
 from hblink.core.invariant import check_invariants
 from hblink.core.lease import lease_end
-from hblink.core.state import Attempt, PeerView, State, holds_token, in_maintenance
+from hblink.core.state import Attempt, PeerView, State, holds_token, in_maintenance, is_on_again
 from hblink.core.value import PEER_IS_OFF, Grant, Reason, Role, Settings, next_epoch
 
 
@@ -88,7 +88,9 @@ def leave_drill(turn: Turn, refusal: Reason) -> None:
         return
     if not drill.is_off:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
-    turn.set(drill=None, owes_on=True, power_on_at=turn.now)
+    if not is_on_again(drill):
+        turn.set(owes_on=True, power_on_at=turn.now)
+    turn.set(drill=None)
     turn.emit(Answer(drill.request, ok=False, reason=refusal))
 
 

@@ -18,6 +18,9 @@ from tests.rig.outlet import Outlet, write_agent
 from tests.rig.pair import Pair
 from tests.rig.setting import Setting
 
+# Who a board is, is read again only a minute later if a busy machine was late with the answer.
+PATIENT = replace(QUICK, fence_extra={"command_timeout_ms": 3000, "attempt_ms": 7500, "latency_ms": 6000})
+
 
 def levels(node: Node) -> list[dict[str, Any]]:
     """Return what the node says of each level."""
@@ -69,7 +72,7 @@ def test_the_second_level_takes_over_where_the_first_is_gone(build_pair: Callabl
 
 @pytest.mark.parametrize("changed", ["guid", "serial"])
 def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[Setting], Pair], changed: str) -> None:
-    pair = build_pair(QUICK)
+    pair = build_pair(PATIENT)
     pair.start()
     settle(pair, "alpha")
     bmc = pair.bmc("alpha")
@@ -91,7 +94,7 @@ def test_another_board_at_the_peers_address_is_never_shot(build_pair: Callable[[
 
 
 def test_boards_to_which_their_maker_gave_one_guid_are_told_apart(build_pair: Callable[[Setting], Pair]) -> None:
-    pair = build_pair(QUICK)
+    pair = build_pair(PATIENT)
     for name in pair.nodes:
         pair.bmc(name).stop()
         pair.bmc(name).guid = "0" * 31 + "1"
@@ -222,8 +225,9 @@ def test_a_device_that_lies_is_caught_by_the_drill_and_not_used_before_an_operat
     pair, since = shared, Since(shared)
     wait_ready(pair)
     pair.bmc("beta").lies = True
-    pair.alpha.hblink("fence", "drill", "beta", "--yes")  # done or not: it ends when `on` is accepted, or a beat before
-    pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 30, "the lie to be noticed")
+    done = pair.alpha.hblink("fence", "drill", "beta", "--yes")
+    assert (done.returncode, "drill of beta: failed" in done.stdout) == (1, True), done.stdout
+    assert ("fence_lied", None) in alarms(pair.alpha)
     assert [(each["reason"], each["proof"]) for each in levels(pair.alpha)] == [("lied", None)]
     assert status(pair.alpha)["fence"]["proof"] is None
     assert pair.alpha.hblink("fence", "test").returncode == 1
@@ -237,10 +241,10 @@ def test_a_device_that_lies_is_caught_by_the_drill_and_not_used_before_an_operat
     since.assert_never_two_owners()
 
 
-def test_a_quick_device_that_lies_loses_its_proof_and_the_other_level_keeps_its_own(
+def test_a_quick_device_that_lies_proves_nothing_and_the_other_level_keeps_its_proof(
     build_pair: Callable[[Setting], Pair],
 ) -> None:
-    """Its drill is over, and done, before a beat refutes it: what the outlet switches is not the peer."""
+    """All of its answers are there before a beat refutes them: what the outlet switches is not the peer."""
     with tempfile.TemporaryDirectory(prefix="hblink-outlet-") as directory:
         agent = write_agent(Path(directory))
         slow = {"ethernet_keepalive_ms": 330, "serial_keepalive_ms": 330}
@@ -257,8 +261,8 @@ def test_a_quick_device_that_lies_loses_its_proof_and_the_other_level_keeps_its_
         assert pair.alpha.hblink("fence", "drill", "beta", "--level", "1", "--yes").returncode == 0
         settle(pair, "alpha")
         since = Since(pair)
-        pair.alpha.hblink("fence", "drill", "beta", "--level", "2", "--yes")  # done, unless a beat came at that instant
-        pair.wait(lambda: ("fence_lied", None) in alarms(pair.alpha), 20, "the lie to be noticed")
+        assert pair.alpha.hblink("fence", "drill", "beta", "--level", "2", "--yes").returncode == 1
+        assert ("fence_lied", None) in alarms(pair.alpha)
         assert since.commands("beta") == []
         assert [each["reason"] for each in levels(pair.alpha)] == ["ok", "lied"]
         assert_proven(pair.alpha, 1)

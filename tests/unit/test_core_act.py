@@ -40,6 +40,7 @@ from hblink.core.event import (
     ServiceCarrierChanged,
     ServiceLost,
     ShutdownRequested,
+    Stalled,
     StandbyRequested,
     SwitchoverRequested,
 )
@@ -502,9 +503,41 @@ def test_a_drill_switches_the_standby_off_and_on_while_the_service_goes_on() -> 
         if count(node, PowerOn):
             break
         node.wait(ALPHA.off_interval_ns)
-    assert answer(node, PowerCommanded(only(node, PowerOn).op_id, accepted=True)) == (True, Reason.NONE)
+    off_at = node.now
+    node.wait(300 * MS).tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True))
+    node.wait(off_at + ALPHA.deadtime_ns - MS - node.now)
+    assert count(node, Answer) == 0, "a peer that was never off may still be heard"
+    node.wait(MS)
+    assert node.effects[-1] == Answer(4, ok=True, reason=Reason.NONE)
     assert node.state.role is Role.ACTIVE
     assert node.state.drill is None
+    node.wait(2 * BETA.fence_latency_ns)
+    assert count(node, PowerOn) == 1
+
+
+def test_a_drill_on_a_device_that_lies_and_is_quick_is_not_done() -> None:
+    """`on` is accepted before the next frame of the peer, which was never off, has come."""
+    node = serve(active_alpha(), 3 * SECOND, boot=11)
+    node.tell(FenceReadinessChanged(True)).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    node.tell(PowerRead(drill_op(node), Power.OFF)).wait(ALPHA.off_interval_ns)
+    node.tell(PowerRead(drill_op(node), Power.OFF))
+    node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True)).wait(200 * MS)
+    beat = PeerBeat(0, READY, node.now - 10 * MS, hears=3, boot=11)
+    assert answer(node, beat) == (False, Reason.FENCE_LIED)
+    assert node.state.drill is None
+    assert not node.state.owes_on
+
+
+def test_a_drill_that_is_left_while_it_listens_sends_no_second_on() -> None:
+    node = drilling_alpha()
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    node.tell(PowerRead(drill_op(node), Power.OFF)).wait(ALPHA.off_interval_ns)
+    node.tell(PowerRead(drill_op(node), Power.OFF))
+    node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True))
+    assert answer(node, Stalled(SECOND)) == (False, Reason.STALL)
+    node.tell(Released(only(node, Release).op_id)).wait(2 * BETA.fence_latency_ns)
+    assert count(node, PowerOn) == 1
 
 
 def test_a_drill_that_sees_no_off_ends_and_the_peer_is_switched_on() -> None:
@@ -545,7 +578,8 @@ def test_a_drill_of_one_level_asks_that_one_for_all_of_it() -> None:
     assert {each.level for each in asked} == {1}
     assert len(asked) == 4
     on = next(each for each in asked if isinstance(each, PowerOn))
-    assert answer(node, PowerCommanded(on.op_id, accepted=True)) == (True, Reason.NONE)
+    node.tell(PowerCommanded(on.op_id, accepted=True)).wait(ALPHA.deadtime_ns)
+    assert Answer(4, ok=True, reason=Reason.NONE) in node.all
 
 
 @pytest.mark.parametrize("said", ["not accepted", "no off", "no on"])
@@ -660,9 +694,12 @@ def test_a_daemon_that_is_asked_to_end_finishes_its_drill_first() -> None:
         if count(node, PowerOn):
             break
         node.wait(ALPHA.off_interval_ns)
-    assert count(node, Exit) == 0
     node.tell(PowerCommanded(only(node, PowerOn).op_id, accepted=True))
-    node.tell(Released(only(node, Release).op_id))
+    assert count(node, Exit) == 0
+    while not count(node, Answer):
+        node.wait(100 * MS)
+    assert [each for each in node.all if isinstance(each, Answer)] == [Answer(4, ok=True, reason=Reason.NONE)]
+    node.tell(Released(next(each for each in reversed(node.all) if isinstance(each, Release)).op_id))
     assert count(node, Exit) == 1
 
 
