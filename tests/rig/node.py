@@ -138,9 +138,11 @@ class Node:
         """Die as in a kernel panic: no process, no link, no address; the BMC goes on saying ON."""
         with self._lock:
             if self._init is not None:
-                first = child_of(self._init.pid)
+                first, daemon = child_of(self._init.pid), self.daemon_pid
                 if first is not None:
                     send(first, signal.SIGKILL)
+                if daemon is not None:  # the end of the init reaches it later, and it must not see its links go
+                    send(daemon, signal.SIGKILL)
             self._links_down()
             if self._daemon is not None:
                 send(self._daemon.pid, signal.SIGCONT)  # it must reap a daemon that died while it was frozen
