@@ -39,7 +39,7 @@ It is refused unless {me} serves, {peer} is its standby, and every link is up.
 """
 DRILL_LEVEL = "Only level {level} is asked to do it: no other level stands in for it.\n"
 WORDS = {"confirm": CONSEQUENCE, "forget": FORGET, "drill": DRILL}
-DRILL_TIMEOUT = 1800.0  # seconds; the daemon bounds each part of a drill by the ladder's own bound
+LADDER_TIMEOUT = 1800.0  # seconds; the daemon bounds each part of a drill, and an oath, by the ladder's own bound
 STEPS_SHOWN = 12
 LEVEL_LINES_MAX = 5  # for each level, so that four fit a screen
 
@@ -175,7 +175,7 @@ def _swear(status: Status, arguments: argparse.Namespace) -> int:
         print("not confirmed: nothing was done", file=sys.stderr)
         return NOT_GOOD
     proof: Mapping[str, Any] | None = None
-    timeout = DRILL_TIMEOUT if action == "drill" else ACT_TIMEOUT
+    timeout = ACT_TIMEOUT if action == "forget" else LADDER_TIMEOUT
     which = {} if level is None else {"level": level}
     answer = ask(control_socket(), {"command": f"fence_{action}", "node": peer, **which}, timeout)
     words = {

@@ -14,8 +14,8 @@ from hblink.core.effect import Answer, PowerOff, PowerOn, ReadPower
 from hblink.core.evidence import power_loss_at, refute_power_loss
 from hblink.core.lease import lease_end
 from hblink.core.liveness import is_fresh, is_silent
-from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, veto
-from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby
+from hblink.core.state import Check, CheckPurpose, claim_veto, in_maintenance, is_waiting, veto
+from hblink.core.turn import Turn, become_blocked, become_claiming, become_fencing, become_standby, drop_check
 from hblink.core.value import OWNING, Grant, Power, Reason, StartAlone
 
 OFFS_NEEDED = 2
@@ -85,6 +85,12 @@ def _switched_on(turn: Turn, accepted: bool) -> None:
     elif accepted and again_at is None:
         turn.set(owes_on=False)
     turn.set(power_on_op=None, power_on_at=again_at)
+    check = state.check
+    if check is not None and is_waiting(check):
+        if accepted:
+            drop_check(turn, Reason.PEER_POWERED_ON)
+        else:
+            begin_check(turn, check.purpose, check.request)
 
 
 def fence_is_capped(turn: Turn) -> bool:
@@ -158,18 +164,18 @@ def pursue_power_on(turn: Turn) -> None:
 
     Whoever serves and owes one sends it, however it came to serve and whatever has held it up: never in maintenance,
     and not before a reading has been answered, which it would displace: what it would have said is not unknown. One
-    under a lease looks for the proof that the peer is off, and does not switch it on before (S2e). What a person swore
-    to be off is switched on by no one but that person (S16).
+    under a lease looks for the proof that the peer is off, and switches it on after that or at its stop (S2e). What a
+    person swore to be off is switched on by no one but that person (S16).
     """
     if turn.state.sworn_off:
         turn.set(owes_on=False, power_on_at=None)
-    reading = turn.state.check is not None and turn.state.check.op_id is not None
-    leased = lease_end(turn.settings, turn.state) is not None
-    if _owes_now(turn) and not leased:
+    if _owes_now(turn):
         turn.set(power_on_at=turn.now)
     if in_maintenance(turn.state):
         turn.set(power_on_at=None)
     state = turn.state
+    reading = state.check is not None and (state.check.op_id is not None or is_waiting(state.check))
+    leased = lease_end(turn.settings, state) is not None
     held = reading or leased or state.power_on_op is not None
     if state.power_on_at is not None and turn.now >= state.power_on_at and not held:
         op_id = turn.op()

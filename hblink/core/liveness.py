@@ -133,6 +133,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
     outstanding = state.outstanding_until is not None
     held = state.start_hold_until is not None and now < state.start_hold_until
     unpromised = settings.lease_mode and (state.promise_ns is None or not state.guard_armed)
+    stood = Alarm(AlarmCode.NO_PROMISE.value) in state.alarms
     levels = (
         (AlarmCode.PEER_LOST, lost),
         (AlarmCode.PEER_LATE, late and not lost),
@@ -149,7 +150,7 @@ def alarms_of(settings: Settings, state: State, now: int) -> frozenset[Alarm]:
         (AlarmCode.ADDRESS_CONFLICT, _has_address_conflict(state)),
         (AlarmCode.NO_SERVICE_CARRIER, not state.carrier),
         (AlarmCode.START_FAILED, held),
-        (AlarmCode.NO_PROMISE, unpromised and now >= state.cleared_at + settings.deadtime_ns),
+        (AlarmCode.NO_PROMISE, unpromised and (stood or now >= state.cleared_at + settings.deadtime_ns)),
     )
     found.update(Alarm(code.value) for code, holds in levels if holds)
     return frozenset(found)

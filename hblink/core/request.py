@@ -19,7 +19,7 @@ from hblink.core.event import (
 )
 from hblink.core.fence import begin_check, grant_confirmation
 from hblink.core.liveness import is_fresh, peer_is_ready
-from hblink.core.state import CheckPurpose, Request, holds_token, in_maintenance, veto
+from hblink.core.state import Check, CheckPurpose, Request, holds_token, in_maintenance, veto
 from hblink.core.turn import Turn, become_standby, become_yielding, drop_check
 from hblink.core.value import OWNING, Reason, Role
 
@@ -156,13 +156,15 @@ def _confirm(turn: Turn, request: int) -> None:
         refusal = Reason.BUSY if state.role is Role.FENCING else Reason.NOT_BLOCKED
     elif lately or not waited:
         refusal = Reason.PEER_HEARD
-    elif state.power_on_op is not None or (state.check is not None and state.check.purpose is CheckPurpose.CONFIRM):
-        refusal = Reason.BUSY  # an `on` under way would switch on what is sworn to be off
+    elif state.check is not None and state.check.purpose is CheckPurpose.CONFIRM:
+        refusal = Reason.BUSY
     if refusal is not None:
         _refuse(turn, request, refusal)
         return
     drop_check(turn, Reason.BUSY)
-    if settings.has_fence:
+    if state.power_on_op is not None:  # it would switch on what is sworn to be off: its answer comes first
+        turn.set(check=Check(CheckPurpose.CONFIRM, op_id=None, request=request))
+    elif settings.has_fence:
         begin_check(turn, CheckPurpose.CONFIRM, request)
     else:
         grant_confirmation(turn, request)

@@ -96,6 +96,11 @@ class Check:
     request: int | None = None
 
 
+def is_waiting(check: Check) -> bool:
+    """Whether an oath waits for the answer to an `on` that is under way, before the reading that it rests on."""
+    return check.purpose is CheckPurpose.CONFIRM and check.op_id is None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """An operator's switchover that is under way, to this node or away from it; `standby`: and it shall stay away."""

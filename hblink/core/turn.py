@@ -90,6 +90,8 @@ def leave_drill(turn: Turn, refusal: Reason) -> None:
         turn.set(outstanding_until=turn.now + turn.settings.fence_latency_ns)
     if not is_on_again(drill):
         turn.set(owes_on=True, power_on_at=turn.now)
+        if drill.is_off and turn.state.power_on_op is None:
+            turn.set(power_on_op=drill.op_id, power_on_at=None)  # its `on` is under way: that is the one
     turn.set(drill=None)
     turn.emit(Answer(drill.request, ok=False, reason=refusal))
 
@@ -172,6 +174,9 @@ def become_yielding(turn: Turn, reason: Reason) -> None:
     """Stop the service. Only a stall leaves the last grant standing (S7)."""
     leave_drill(turn, reason)
     drop_check(turn, reason)
+    state = turn.state
+    if state.owes_on and state.power_on_at is None and state.power_on_op is None and not in_maintenance(state):
+        turn.set(power_on_at=turn.now)  # S3: who does not serve any more, or ends, owes it no less
     if turn.state.unleased:
         turn.emit(LeaseService(leased=True))
     op_id = turn.op()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hblink.core.effect import Activate, Answer, PowerOff, PowerOn, ReadPower, Release
+from hblink.core.effect import Activate, Answer, ClearAlarm, Exit, PowerOff, PowerOn, RaiseAlarm, ReadPower, Release
 from hblink.core.event import (
     Activated,
     ActivationFailed,
@@ -25,6 +25,7 @@ from hblink.core.event import (
     PowerRead,
     Released,
     ServiceCarrierChanged,
+    ShutdownRequested,
     Stalled,
 )
 from hblink.core.lease import pet_end
@@ -604,17 +605,25 @@ def test_a_frame_of_before_an_oath_is_no_sign_that_the_peer_is_on(sent_after: in
     assert count(node.wait(2 * BETA.fence_latency_ns), PowerOn) == sent_in_all
 
 
-def test_nobody_swears_that_a_peer_is_off_which_is_being_switched_on() -> None:
+@pytest.mark.parametrize("accepted", [False, True])
+def test_an_oath_waits_for_the_answer_to_an_on_and_is_not_taken_if_that_is_accepted(accepted: bool) -> None:
     node = standby_beta().wait(BETA.deadtime_ns)
     node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
     fail_the_fence(node)
     on = node.state.power_on_op
     assert on is not None
-    node.tell(ConfirmRequested(1))
-    assert node.effects[-1] == Answer(1, ok=False, reason=Reason.BUSY)
-    node.tell(PowerCommanded(on, accepted=True)).tell(ConfirmRequested(2))
+    readings = count(node, ReadPower)
+    node.tell(ConfirmRequested(1)).wait(5 * SECOND)
+    assert (count(node, Answer), count(node, ReadPower)) == (0, readings), "the `on` is answered first"
+    node.tell(PowerCommanded(on, accepted=accepted))
+    if accepted:
+        assert node.effects[-1] == Answer(1, ok=False, reason=Reason.PEER_POWERED_ON)
+        return
+    node.wait(SECOND)
     answer(node, Power.UNKNOWN)
     assert node.state.claimed_by is Grant.OPERATOR
+    node.tell(Activated(only(node, Activate).op_id)).wait(2 * BETA.power_on_retry_ns)
+    assert count(node, PowerOn) == 1
 
 
 def test_a_drill_that_is_left_under_a_lease_waits_with_its_on_for_the_proof() -> None:
@@ -648,3 +657,48 @@ def test_an_oath_outlasts_its_grant_and_the_daemon() -> None:
     assert (again.state.claimed_by, count(again, PowerOn)) == (Grant.FENCED, 0)
     late_frame(again, again.now - SECOND, 0)
     assert not again.state.sworn_off
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_the_on_after_a_drill_that_was_left_under_a_lease_comes_with_the_stop_at_the_latest(heard: bool) -> None:
+    """The `off` was carried out, though the device did not say so; a last frame of the peer may still be on its way."""
+    node = serve(leased_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=False))
+    if heard:
+        node.wait(20 * MS).tell(PeerBeat(1, Advert(Role.STANDBY, 2), node.now - 90 * MS, newest=True, hears=3))
+    assert count(node, PowerOn) == 0
+    while node.state.role is Role.ACTIVE:
+        node.wait(10 * MS)
+        if node.state.check is not None and node.state.check.op_id is not None:
+            answer(node, Power.UNKNOWN)
+    assert (node.state.reason, count(node, PowerOn)) == (Reason.LEASE_ENDED, 1)
+
+
+def test_a_daemon_does_not_end_before_the_on_that_it_owes_after_a_drill() -> None:
+    node = serve(leased_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=False))
+    node.wait(20 * MS).tell(PeerBeat(1, Advert(Role.STANDBY, 2), node.now - 90 * MS, newest=True, hears=3))
+    node.wait(600 * MS).tell(ShutdownRequested())
+    on = only(node, PowerOn).op_id
+    node.tell(Released(only(node, Release).op_id))
+    assert count(node, Exit) == 0
+    node.tell(PowerCommanded(on, accepted=False)).wait(BETA.power_on_retry_ns)
+    assert count(node, Exit) == 1
+
+
+def test_a_drill_that_is_left_while_its_on_is_under_way_sends_no_other() -> None:
+    node = serve(active_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF)).wait(ALPHA.off_interval_ns)
+    node.tell(PowerRead(only(node, ReadPower).op_id, Power.OFF))
+    on = only(node, PowerOn).op_id
+    node.tell(Stalled(SECOND)).tell(Released(only(node, Release).op_id))
+    assert node.state.power_on_op == on
+    node.tell(PowerCommanded(on, accepted=False))
+    assert (count(node, PowerOn), node.state.power_on_at) == (1, node.now + ALPHA.power_on_retry_ns)
+
+
+def test_a_missing_promise_stays_an_alarm_through_a_takeover() -> None:
+    node = confirmed_off(lease_mode=True)
+    told = [each for each in node.all if isinstance(each, ClearAlarm | RaiseAlarm) and each.alarm.code == "no_promise"]
+    assert told == [RaiseAlarm(Alarm("no_promise"))]
