@@ -49,6 +49,9 @@ SERVICE = Family(
     "service", ticks=6, formed=True, faults=2, orders=1, dark=True, moves=names("fail_stop switchover cut")
 )
 OPERATOR = Family("operator", ticks=6, formed=True, faults=1, orders=1, dark=True, moves=names("panic carrier"))
+OATH = Family(
+    "oath", ticks=7, formed=True, faults=2, orders=1, dark=True, moves=names("panic fail_off fail_start die confirm")
+)
 PAUSE = Family("pause", ticks=4, deadtime=3, half_open_ticks=4, faults=1, late=1, moves=names("freeze"))
 PARTITION = Family("partition", ticks=6, formed=True, faults=4, dark=True, moves=names("cut slow_off read_unknown"))
 SIGHTED = Family("sighted", ticks=6, formed=True, faults=2, dark=True, moves=names("sight panic"))
@@ -609,6 +612,16 @@ MUTANTS = (
         ),
         BY_FENCE,
         "I11",
+    ),
+    Mutant(
+        edited(
+            "what_was_sworn_to_be_off_is_switched_on",
+            "hblink.core.fence",
+            "    if turn.state.sworn_off:\n        turn.set(owes_on=False, power_on_at=None)\n",
+            "",
+        ),
+        OATH,
+        "S16",
     ),
     Mutant(
         edited(

@@ -204,6 +204,15 @@ FAMILIES = (
         moves=_names("unplug read_unknown boot confirm shutdown switchover carrier"),
     ),
     Family(
+        "oath",
+        ticks=7,
+        formed=True,
+        faults=2,
+        orders=1,
+        dark=True,
+        moves=_names("panic fail_off fail_on fail_start die confirm"),
+    ),
+    Family(
         "standby",
         ticks=6,
         formed=True,

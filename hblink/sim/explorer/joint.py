@@ -81,6 +81,7 @@ class Witness(NamedTuple):
     benched: bool = False  # an operator said `standby`
     sighted: int = NEVER  # ticks since the peer's hardware was seen to answer for the service
     confirmed: bool = False  # an operator's word that has not been used or voided
+    sworn: bool = False  # ... or has, and nothing has come since that the peer sent after it
     by_fence: bool = False  # the attempt is the one that an orderly end allowed
     orderly: bool = False  # S5: an orderly end came before this boot, and no fence has been begun on it
     promised: bool = False  # S2e: the newest frame promised to stop, and was the last word

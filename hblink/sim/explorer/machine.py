@@ -79,7 +79,7 @@ class Machines:
         if isinstance(event, PeerBeat):
             judge_conflict(before, state, event.advert)
             judge_links(node, event.hears, outcome.alarms, self.family.deadtime)
-        clear = must_clear(settings, before, state, event)
+        clear = must_clear(settings, before, state, event) or (witness.sworn and not node.witness.sworn)
         if clear:
             witness = witness._replace(after=False)
         node = node._replace(core=outcome.core, unsent=node.unsent or outcome.changed, witness=witness)

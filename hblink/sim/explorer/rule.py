@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hblink.core.effect import Activate, Answer, Effect, PowerOff, Release
+from hblink.core.effect import Activate, Answer, Effect, PowerOff, PowerOn, Release
 from hblink.core.event import Event, PowerRead, Stalled, Started
 from hblink.core.state import State
 from hblink.core.value import (
@@ -61,6 +61,8 @@ def judge(
                     by_fence=witness.by_fence or spent,
                     orderly=witness.orderly and not spent,
                 )
+            case PowerOn() if witness.sworn:
+                raise Violation("S16", "switches on what a person swore to be off")
             case Release():
                 if not isinstance(event, Stalled | Started):
                     witness = witness._replace(unbroken=False)
@@ -83,7 +85,7 @@ def _answered(witness: Witness, answer: Answer) -> Witness:
     if not answer.ok:
         return witness
     changes: dict[int, dict[str, Any]] = {
-        CONFIRM: {"confirmed": True},
+        CONFIRM: {"confirmed": True, "sworn": True},
         STANDBY: {"benched": True},
         ONLINE: {"benched": False, "fences": 0},
         MAINTENANCE_OFF: {"latched": False},

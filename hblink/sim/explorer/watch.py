@@ -58,6 +58,7 @@ def observe(settings: Settings, witness: Witness, event: Event, after: bool) -> 
                 latched=memory.peer_maintenance,
                 fences=len(memory.fences),
                 benched=memory.standby,
+                sworn=witness.sworn,
                 orderly=memory.orderly,
             )
         case _:
@@ -68,6 +69,8 @@ def _beaten(witness: Witness, beat: PeerBeat, after: bool) -> Witness:
     seen = witness._replace(
         fresh=0, heard=True, spoken=witness.commanded, resumed=NEVER, unbroken=False, offs=0, confirmed=False, silence=0
     )
+    if after:
+        seen = seen._replace(sworn=False)
     if beat.adopted or witness.fresh == NEVER:
         seen = seen._replace(advert=None, after=False, stuck=-1, promised=False)
     if not beat.newest:
