@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,15 @@ def packet_socket(interface: str, protocol: int, fields: Sequence[Field]) -> soc
         sock.close()
         raise
     return sock
+
+
+def close_aside(sock: socket.socket) -> None:
+    """Close a packet socket on a thread of its own, after the loop has let go of it; no more is heard or sent.
+
+    close(2) of one waits until no processor looks at it any more (synchronize_net() in packet_release(),
+    net/packet/af_packet.c), 20 to 100 ms each; enough of them in a row would be a pause, and end the service (S7).
+    """
+    threading.Thread(target=sock.close, name="hblink-close", daemon=True).start()
 
 
 def hardware_address(interface: str, sock: socket.socket | None = None) -> tuple[int, bytes]:

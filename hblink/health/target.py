@@ -23,6 +23,7 @@ from hblink.ethernet import (
     ETH_P_ARP,
     Field,
     arp,
+    close_aside,
     hardware_address,
     internet_checksum,
     packet_socket,
@@ -202,7 +203,7 @@ class ArpTarget:
         """Let go of the socket."""
         if self._socket is not None:
             self._loop.unwatch(self._socket.fileno())
-            self._socket.close()
+            close_aside(self._socket)
             self._socket = None
 
     def _open(self) -> None:

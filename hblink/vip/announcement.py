@@ -19,6 +19,7 @@ from hblink.ethernet import (
     ETH_P_ARP,
     ETH_P_IPV6,
     arp,
+    close_aside,
     hardware_address,
     internet_checksum,
 )
@@ -83,7 +84,7 @@ class Announcer:
     def close(self) -> None:
         """Close the socket; the next announcement opens another."""
         if self._socket is not None:
-            self._socket.close()
+            close_aside(self._socket)
             self._socket = None
 
     def announce(self, vips: Iterable[Vip]) -> tuple[str, ...]:

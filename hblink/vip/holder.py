@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from hblink.ethernet import ETH_P_ARP, ETH_P_IPV6, hardware_addresses, packet_socket
+from hblink.ethernet import ETH_P_ARP, ETH_P_IPV6, close_aside, hardware_addresses, packet_socket
 from hblink.loop import Loop, Timer
 from hblink.vip.address import Vip, interface_index
 from hblink.vip.announcement import Announcer
@@ -195,7 +195,7 @@ class HolderWatch:
         if ear is not None:
             with contextlib.suppress(KeyError):  # a flood has had it unwatched
                 self._loop.unwatch(ear.fileno())
-            ear.close()
+            close_aside(ear)
 
     def _on_readable(self, key: tuple[str, int], now: int) -> None:
         heard = False
