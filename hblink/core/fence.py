@@ -176,7 +176,7 @@ def pursue_power_on(turn: Turn) -> None:
     state = turn.state
     reading = state.check is not None and (state.check.op_id is not None or is_waiting(state.check))
     leased = lease_end(turn.settings, state) is not None
-    held = reading or leased or state.power_on_op is not None
+    held = reading or leased or state.power_on_op is not None or state.drill is not None
     if state.power_on_at is not None and turn.now >= state.power_on_at and not held:
         op_id = turn.op()
         turn.set(power_on_op=op_id, power_on_at=None)
@@ -267,7 +267,7 @@ def _off_read(turn: Turn, check: Check, power: Power) -> None:
         _end_start_alone(turn, _inert_reason(power) if alone else Reason.FENCE_CAP)
     elif check.offs + 1 < OFFS_NEEDED:
         turn.set(check=replace(check, op_id=None, offs=check.offs + 1, act_at=turn.now + turn.settings.off_interval_ns))
-    elif veto(turn.state, turn.now) is None and (alone or is_silent(turn.settings, turn.state, turn.now)):
+    elif veto(turn.state, turn.now) is None and is_silent(turn.settings, turn.state, turn.now):
         become_fencing(turn, Reason.START_ALONE if alone else Reason.PEER_SILENT, was_off=True)
     else:
         turn.set(check=None, check_retry_at=turn.now + turn.settings.poll_interval_ns)

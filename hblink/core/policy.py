@@ -306,7 +306,8 @@ def _leave(turn: Turn) -> None:
     token = holds_token(settings, state.epoch)
     if token and not state.yielded and peer_is_ready(settings, state, now):
         say_yielded(turn)
-    switching_on = state.power_on_op is not None or (state.power_on_at is not None and now >= state.power_on_at)
+    due = state.power_on_at is not None and now >= state.power_on_at and not state.sworn_off
+    switching_on = state.power_on_op is not None or due
     if switching_on:
         return  # the answer comes in any case; until then the peer may be off by this node's hand
     if not token or not peer_is_ready(settings, state, now) or now >= state.stop_by:

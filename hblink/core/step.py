@@ -189,7 +189,7 @@ def _start(turn: Turn, memory: Memory) -> None:
         maintenance=memory.maintenance,
         maintenance_at=now,
         maintenance_until=memory.maintenance_until,
-        outstanding_until=memory.outstanding_until,
+        outstanding_until=_outstanding_until(turn, memory),
         fences=memory.fences,
         fence_lied=memory.fence_lied,
         orderly=memory.orderly,
@@ -204,6 +204,13 @@ def _start(turn: Turn, memory: Memory) -> None:
         ),
     )
     turn.emit(Release(op_id))
+
+
+def _outstanding_until(turn: Turn, memory: Memory) -> int | None:
+    """S3: the daemon before may have died while an `off` was under way, and never called it outstanding."""
+    if not memory.owes_on:
+        return memory.outstanding_until
+    return max(memory.outstanding_until or 0, turn.now + turn.settings.fence_latency_ns)
 
 
 def _stall(turn: Turn, late_ns: int) -> None:

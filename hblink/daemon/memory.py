@@ -1,8 +1,9 @@
-"""What must outlive the daemon (SAFETY S17): a file in the runtime directory, and the epoch in the state directory.
+"""What must outlive the daemon (SAFETY S17): a file in the runtime directory; epoch and oath in the state directory.
 
 The runtime directory is a tmpfs that goes away with the kernel boot; it is written in the loop, before the first start
-action. The state directory is a disk: its copy of the epoch is a convenience (I3), written by the writer thread, and
-may be missing, read-only, full or rolled back. Whatever cannot be read or written counts as: ran, no grant, not heard.
+action. The state directory is a disk: its copy of the epoch is a convenience (I3), and so is that an oath is known
+after a reboot (S16): both are written by the writer thread, and may be missing, read-only, full or rolled back.
+Whatever cannot be read or written counts as: ran, no grant, not heard.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hblink.daemon.journal import Priority
 from hblink.daemon.writer import Writer, replace_file
 
 _VERSION = 2
+_SWORN = "sworn"
 _RETRY_NS = SECOND
 
 
@@ -28,9 +30,11 @@ class MemoryFile:
         self._epoch_path = None if state is None else state / "epoch"
         self._orderly_path = None if state is None else state / "orderly"
         self._last_boot_path = None if state is None else state / "last_boot"
+        self._sworn_path = None if state is None else state / "sworn_off"
         self._boot_id = boot_id
         self.writer = writer
         self._stored_epoch: int | None = None
+        self._stored_sworn = False
         self.complaint = ""
 
     def beside(self, name: str) -> Path:
@@ -45,7 +49,10 @@ class MemoryFile:
         epoch = self._load_epoch()
         self._stored_epoch = epoch
         orderly = self._take_orderly() or memory.orderly
-        return replace(memory, epoch=max(memory.epoch, epoch), orderly=orderly)
+        # S16: whoever works on the peer goes on working while this machine reboots.
+        self._stored_sworn = self._sworn_path is not None and _read_word(self._sworn_path) == _SWORN
+        sworn_off = self._stored_sworn or memory.sworn_off
+        return replace(memory, epoch=max(memory.epoch, epoch), orderly=orderly, sworn_off=sworn_off)
 
     def note_orderly_end(self) -> None:
         """The machine shuts down and nothing runs here: the next kernel boot does not follow a fence (S5)."""
@@ -109,6 +116,9 @@ class MemoryFile:
         if self._epoch_path is not None and memory.epoch != self._stored_epoch:
             self._stored_epoch = memory.epoch
             self.writer.replace(self._epoch_path, b"%d\n" % memory.epoch)
+        if self._sworn_path is not None and memory.sworn_off is not self._stored_sworn:
+            self._stored_sworn = memory.sworn_off
+            self.writer.replace(self._sworn_path, f"{_SWORN if memory.sworn_off else 'heard'}\n".encode())
 
     def _writable(self) -> bool:
         """Whether memory can be written now; where it cannot, the old file may outlive what it remembers."""

@@ -27,11 +27,12 @@ from hblink.core.event import (
     ServiceCarrierChanged,
     ShutdownRequested,
     Stalled,
+    StandbyRequested,
 )
 from hblink.core.lease import pet_end
 from hblink.core.state import advertise, memory_of
 from hblink.core.value import MS, SECOND, Advert, Alarm, Grant, Memory, Power, Reason, Role, Settings, StartAlone
-from tests.unit.one import ALPHA, BETA, STANDBY, Node, active_alpha, count, only, read_off, serve, standby_beta
+from tests.unit.one import ALPHA, BETA, READY, STANDBY, Node, active_alpha, count, only, read_off, serve, standby_beta
 
 WATCHDOG = 2 * SECOND
 # The peer's: deadtime, lease, stop and twice the watchdog, one after the other.
@@ -702,3 +703,74 @@ def test_a_missing_promise_stays_an_alarm_through_a_takeover() -> None:
     node = confirmed_off(lease_mode=True)
     told = [each for each in node.all if isinstance(each, ClearAlarm | RaiseAlarm) and each.alarm.code == "no_promise"]
     assert told == [RaiseAlarm(Alarm("no_promise"))]
+
+
+def sworn_beta() -> Node:
+    """Beta, active by the word of a person that alpha is off; its fence device works again."""
+    node = fail_the_fence(standby_beta().wait(BETA.deadtime_ns)).tell(ConfirmRequested(1))
+    answer(node, Power.UNKNOWN)
+    node.tell(Activated(only(node, Activate).op_id))
+    assert node.state.sworn_off
+    return node
+
+
+def test_no_drill_is_begun_on_what_was_sworn_to_be_off() -> None:
+    """A frame that was on its way when the oath was taken makes the peer look well."""
+    node = sworn_beta().tell(FenceReadinessChanged(True)).wait(2 * BETA.fence_latency_ns)
+    sworn_at = node.state.cleared_at
+    for link in (0, 1):
+        node.tell(PeerBeat(link, Advert(Role.STANDBY, node.state.epoch), sworn_at, newest=True, hears=3))
+    offs = count(node, PowerOff)
+    node.tell(DrillRequested(4))
+    assert node.effects[-1] == Answer(4, ok=False, reason=Reason.REDUNDANCY_REDUCED)
+    assert (count(node, PowerOff), count(node, PowerOn)) == (offs, 0)
+
+
+def test_a_node_that_reboots_leaves_off_what_was_sworn_to_be_off() -> None:
+    """It starts alone, fences what it has read OFF, and serves (S5)."""
+    node = Node(BETA, Memory(epoch=3, sworn_off=True)).wait(BETA.initdead_ns + BETA.half_open_max_ns)
+    answer(node, Power.OFF).wait(BETA.off_interval_ns)
+    answer(node, Power.OFF)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    read_off(node).wait(BETA.off_interval_ns)
+    read_off(node)
+    node.tell(Activated(only(node, Activate).op_id)).wait(2 * BETA.fence_latency_ns)
+    assert (node.state.role, node.state.claimed_by, count(node, PowerOn)) == (Role.ACTIVE, Grant.FENCED, 0)
+
+
+def test_an_off_that_was_under_way_when_the_daemon_died_is_outstanding() -> None:
+    """The peer is heard again before it comes: it is switched on again then, and given nothing meanwhile (S3)."""
+    died = serve(active_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    assert (died.state.outstanding_until, count(died, PowerOff)) == (None, 1)
+    node = Node(ALPHA, memory_of(died.state)).wait(100 * MS).hear(READY)
+    node.tell(Activated(only(node, Activate).op_id))
+    serve(node, 2 * SECOND)
+    assert Alarm("fence_outstanding") in node.state.alarms
+    node.tell(StandbyRequested(5))
+    assert node.effects[-1] == Answer(5, ok=False, reason=Reason.FENCE_OUTSTANDING)
+    node.wait(ALPHA.deadtime_ns)  # it has come
+    assert count(node, PowerOn) == 1
+    assert Alarm("fence_outstanding") not in serve(node, ALPHA.fence_latency_ns).state.alarms
+
+
+def test_an_oath_does_not_hold_up_the_end_of_the_daemon() -> None:
+    node = fail_the_fence(standby_beta().wait(BETA.deadtime_ns)).tell(ConfirmRequested(1))
+    answer(node, Power.UNKNOWN)
+    node.tell(ActivationFailed(only(node, Activate).op_id))
+    node.tell(Released(only(node, Release).op_id))
+    while node.state.role is not Role.FENCING:
+        node.wait(SECOND)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True)).tell(ShutdownRequested())
+    assert (count(node, Exit), count(node, PowerOn)) == (1, 0)
+
+
+def test_a_start_alone_listens_again_after_a_pause_between_its_readings() -> None:
+    node = Node(BETA).wait(BETA.initdead_ns + BETA.half_open_max_ns)
+    answer(node, Power.OFF).wait(BETA.off_interval_ns - 100 * MS).tell(Stalled(300 * MS))
+    heard_out_at = node.now + BETA.deadtime_ns
+    while not count(node, PowerOff):
+        if node.state.check is not None and node.state.check.op_id is not None:
+            answer(node, Power.OFF)
+        if not count(node, PowerOff):
+            node.wait(100 * MS)
+    assert node.now >= heard_out_at
