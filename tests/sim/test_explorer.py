@@ -30,6 +30,7 @@ AT_LEAST = {
     "old-disk": 8_000,
     "service": 50_000,
     "operator": 50_000,
+    "oath": 9_000,
     "orders": 62_000,
     "standby": 11_000,
     "drill": 22_000,
