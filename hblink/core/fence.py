@@ -277,12 +277,13 @@ def _may_start_by_fence(turn: Turn) -> bool:
     """S5: a configuration may allow it to one named node, and never after that node was itself fenced.
 
     Only an orderly end of the kernel boot before this one shows that it was not; and a peer of which any frame came in
-    this one is alive.
+    this one is alive. What a person swore to be off and reads ON is in that person's hands (S16).
     """
     settings, state = turn.settings, turn.state
     unheard = not state.heard and state.peer.authentic_at is None
     allowed = settings.start_alone is StartAlone.FENCE and state.orderly and not fence_is_capped(turn)
-    return allowed and unheard and veto(state, turn.now) is None
+    well = veto(state, turn.now) is None and is_silent(settings, state, turn.now)
+    return allowed and unheard and well and not state.sworn_off
 
 
 def _lease_read(turn: Turn, check: Check, power: Power) -> None:

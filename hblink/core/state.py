@@ -262,6 +262,7 @@ def memory_of(state: State) -> Memory:
         orderly=state.orderly,
         owes_on=state.owes_on,
         sworn_off=state.sworn_off,
+        off_under_way=state.attempt is not None or (state.drill is not None and not state.drill.is_off),
     )
 
 

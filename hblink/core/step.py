@@ -208,7 +208,7 @@ def _start(turn: Turn, memory: Memory) -> None:
 
 def _outstanding_until(turn: Turn, memory: Memory) -> int | None:
     """S3: the daemon before may have died while an `off` was under way, and never called it outstanding."""
-    if not memory.owes_on:
+    if not memory.off_under_way:
         return memory.outstanding_until
     return max(memory.outstanding_until or 0, turn.now + turn.settings.fence_latency_ns)
 

@@ -297,6 +297,7 @@ class Memory:
     orderly: bool = False  # S5: the kernel boot before this one ended orderly, so it was not a fence that ended it
     owes_on: bool = False  # S3: may have switched the peer off, which is to be on again once this node serves
     sworn_off: bool = False  # S16: a person swore that the peer is off, and it has not been heard since
+    off_under_way: bool = False  # S3: an `off` has been sent, and neither seen to work nor called outstanding yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,15 +43,15 @@ class MemoryFile:
 
     def load(self) -> Memory:
         """What is remembered of this kernel boot, with the higher of the two epochs."""
-        memory = self._load_runtime()
+        memory, is_known = self._load_runtime()
         if not self._writable():
             memory = Memory(epoch=memory.epoch, ran=True)  # what it says may be of before it became so
         epoch = self._load_epoch()
         self._stored_epoch = epoch
         orderly = self._take_orderly() or memory.orderly
-        # S16: whoever works on the peer goes on working while this machine reboots.
+        # S16: whoever works on the peer goes on working while this machine reboots. Else the disk's word is the older.
         self._stored_sworn = self._sworn_path is not None and _read_word(self._sworn_path) == _SWORN
-        sworn_off = self._stored_sworn or memory.sworn_off
+        sworn_off = memory.sworn_off if is_known else self._stored_sworn
         return replace(memory, epoch=max(memory.epoch, epoch), orderly=orderly, sworn_off=sworn_off)
 
     def note_orderly_end(self) -> None:
@@ -102,6 +102,7 @@ class MemoryFile:
             "orderly": memory.orderly,
             "owes_on": memory.owes_on,
             "sworn_off": memory.sworn_off,
+            "off_under_way": memory.off_under_way,
         }
         try:
             replace_file(self._path, json.dumps(document).encode(), durable=False)
@@ -116,7 +117,9 @@ class MemoryFile:
         if self._epoch_path is not None and memory.epoch != self._stored_epoch:
             self._stored_epoch = memory.epoch
             self.writer.replace(self._epoch_path, b"%d\n" % memory.epoch)
-        if self._sworn_path is not None and memory.sworn_off is not self._stored_sworn:
+        if self._sworn_path is not None and (
+            memory.sworn_off is not self._stored_sworn or self.writer.has_failed(self._sworn_path)
+        ):
             self._stored_sworn = memory.sworn_off
             self.writer.replace(self._sworn_path, f"{_SWORN if memory.sworn_off else 'heard'}\n".encode())
 
@@ -131,17 +134,18 @@ class MemoryFile:
             return False
         return True
 
-    def _load_runtime(self) -> Memory:
+    def _load_runtime(self) -> tuple[Memory, bool]:
+        """What the runtime directory holds, and whether that is all there is to know of this kernel boot."""
         doubt = Memory(ran=True)
         try:
             document = json.loads(self._path.read_text("ascii"))
             if document["version"] != _VERSION:
                 raise ValueError(f"version {document['version']}")
             if document["boot_id"] != self._boot_id:
-                return Memory()  # of an earlier kernel boot: nothing of it holds
+                return Memory(), False  # of an earlier kernel boot: nothing of it holds
             at, until = document["last_authentic_at"], document["maintenance_until"]
             outstanding = document["outstanding_until"]
-            return Memory(
+            memory = Memory(
                 epoch=_epoch(document["epoch"]),
                 ran=bool(document["ran"]),
                 peer_heard=bool(document["peer_heard"]),
@@ -158,13 +162,15 @@ class MemoryFile:
                 orderly=bool(document.get("orderly", False)),
                 owes_on=bool(document.get("owes_on", outstanding is not None)),
                 sworn_off=bool(document.get("sworn_off", False)),
+                off_under_way=bool(document.get("off_under_way", False)),
             )
         except FileNotFoundError:
             # No file is what a fresh boot looks like, and also what a failed write leaves.
-            return doubt if self._path.with_name(".unwritable").exists() else Memory()
+            return (doubt if self._path.with_name(".unwritable").exists() else Memory()), False
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.complaint = f"{self._path}: {error}"
-            return doubt
+            return doubt, False
+        return memory, True
 
     def _load_epoch(self) -> int:
         if self._epoch_path is None:

@@ -31,6 +31,10 @@ class Writer:
         """Each file whose last writing failed, and why."""
         return tuple(self._errors.copy().values())  # copied in one step, as the thread goes on
 
+    def has_failed(self, path: Path) -> bool:
+        """Whether the last writing of `path` failed."""
+        return str(path) in self._errors
+
     @property
     def thread_id(self) -> int:
         """The thread's id as the kernel knows it (gettid(2))."""

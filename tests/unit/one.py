@@ -20,10 +20,10 @@ READY = Advert(Role.STANDBY, 2)
 class Node:
     """One core, its clock, and the effects of its last event."""
 
-    def __init__(self, settings: Settings, memory: Memory | None = None) -> None:
+    def __init__(self, settings: Settings, memory: Memory | None = None, now: int = 100 * SECOND) -> None:
         self.settings = settings
         self.state = initial(settings)
-        self.now = 100 * SECOND
+        self.now = now
         self.effects: tuple[Effect, ...] = ()
         self.all: list[Effect] = []
         self.tell(Started(memory or Memory()))

@@ -774,3 +774,28 @@ def test_a_start_alone_listens_again_after_a_pause_between_its_readings() -> Non
         if not count(node, PowerOff):
             node.wait(100 * MS)
     assert node.now >= heard_out_at
+
+
+def test_what_is_outstanding_does_not_begin_anew_with_each_daemon() -> None:
+    """A daemon that crashes again and again beside a peer that is well must be able to give the service up (S3)."""
+    died = serve(active_alpha().tell(FenceReadinessChanged(True)), 3 * SECOND).tell(DrillRequested(4))
+    node = Node(ALPHA, memory_of(died.state), died.now)
+    ends_at = died.now + ALPHA.fence_latency_ns
+    assert node.state.outstanding_until == ends_at
+    for _ in range(4):
+        serve(node.wait(100 * MS).hear(READY), ALPHA.fence_latency_ns // 3)
+        node = Node(ALPHA, memory_of(node.state), node.now)
+    assert node.now > ends_at
+    assert node.state.outstanding_until is None
+
+
+@pytest.mark.parametrize("held", ["paused", "sworn"])
+def test_no_start_by_a_fence_after_a_pause_or_beside_an_oath(held: str) -> None:
+    memory = Memory(epoch=2, orderly=True, sworn_off=held == "sworn")
+    node = Node(replace(BETA, start_alone=StartAlone.FENCE), memory).wait(BETA.initdead_ns + BETA.half_open_max_ns)
+    if held == "paused":
+        node.tell(Stalled(300 * MS))
+    answer(node, Power.ON)
+    assert (node.state.role, node.state.reason) == (Role.BLOCKED, Reason.INERT_PEER_ON)
+    assert count(node, PowerOff) == 0
+    assert node.state.orderly, "the next reading may"

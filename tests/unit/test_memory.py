@@ -10,6 +10,7 @@ import pytest
 from hblink.core.value import Grant, Memory
 from hblink.daemon.memory import MemoryFile
 from hblink.daemon.writer import Writer
+from tests.rig.wait import wait_until
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 MEMORY = Memory(
@@ -29,6 +30,7 @@ MEMORY = Memory(
     orderly=True,
     owes_on=True,
     sworn_off=True,
+    off_under_way=True,
 )
 DOUBT = Memory(ran=True)
 
@@ -103,6 +105,27 @@ def test_a_bad_epoch_on_disk_is_told_and_not_used(runtime: Path, tmp_path: Path,
     memory, _ = make(runtime, tmp_path)
     assert memory.load() == Memory()
     assert "epoch" in memory.complaint
+
+
+def test_the_oath_on_the_disk_counts_only_where_this_kernel_boot_knows_nothing(runtime: Path, tmp_path: Path) -> None:
+    (tmp_path / "sworn_off").write_text("sworn\n")
+    make(runtime)[0].store(
+        Memory(epoch=6, ran=True, peer_heard=True)
+    )  # it was heard, and the disk could not be written
+    assert make(runtime, tmp_path)[0].load() == Memory(epoch=6, ran=True, peer_heard=True)
+    (runtime / "memory.json").write_text("{")
+    assert make(runtime, tmp_path)[0].load() == replace(DOUBT, sworn_off=True)
+
+
+def test_an_oath_that_could_not_be_written_is_written_with_the_next_word(runtime: Path, tmp_path: Path) -> None:
+    state = tmp_path / "later"
+    memory, writer = make(runtime, state)
+    memory.store(Memory(sworn_off=True))
+    wait_until(lambda: writer.failed == 2, 60, "epoch and oath to fail")
+    state.mkdir()
+    memory.store(Memory(sworn_off=True, last_authentic_at=1))
+    writer.close(60)
+    assert (state / "sworn_off").read_text() == "sworn\n"
 
 
 def test_a_missing_state_directory_is_survived(runtime: Path, tmp_path: Path) -> None:
