@@ -92,7 +92,7 @@ def _may_lock_anything() -> bool:
 def is_in_memory(directory: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
     """Whether what is written there waits for no disk: it lies on a tmpfs (proc_pid_mountinfo(5)).
 
-    What the loop itself writes down lies in the runtime directory; a rename(2) on a busy disk may take a second.
+    What the loop itself writes down lies in the runtime directory, and there rename(2) would wait for a busy disk.
     """
     device = directory.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
