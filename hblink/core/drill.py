@@ -49,7 +49,7 @@ def _refusal(turn: Turn, event: DrillRequested) -> Reason | None:
     if event.level is not None and not event.level_ready:
         return Reason.LEVEL_NOT_READY
     if degraded or not peer_is_ready(settings, state, turn.now) or not state.fence_ready or state.sworn_off:
-        return Reason.REDUNDANCY_REDUCED  # the last may be heard by a frame of before the oath
+        return Reason.REDUNDANCY_REDUCED  # what was sworn off may seem well by an older frame
     return None
 
 

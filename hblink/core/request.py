@@ -117,7 +117,7 @@ def _maintenance(turn: Turn, event: MaintenanceRequested) -> None:
         return
     if event.on:
         drop_check(turn, Reason.MAINTENANCE)
-        turn.set(confirmed_until=None, power_on_at=None, maintenance_until=event.until_at)
+        turn.set(confirmed_until=None, maintenance_until=event.until_at)
         if not state.maintenance:
             turn.set(maintenance=True, maintenance_at=now)
     else:

@@ -45,7 +45,7 @@ class MemoryFile:
         """What is remembered of this kernel boot, with the higher of the two epochs."""
         memory, is_known = self._load_runtime()
         if not self._writable():
-            memory = Memory(epoch=memory.epoch, ran=True)  # what it says may be of before it became so
+            memory, is_known = Memory(epoch=memory.epoch, ran=True), False  # it may be of before it became so
         epoch = self._load_epoch()
         self._stored_epoch = epoch
         orderly = self._take_orderly() or memory.orderly

@@ -423,8 +423,8 @@ CORE = (
         "on_refused_before_a_maintenance",
         "S3",
         _REQUEST,
-        "turn.set(confirmed_until=None, power_on_at=None,",
-        "turn.set(confirmed_until=None, power_on_at=None, owes_on=False,",
+        "turn.set(confirmed_until=None, maintenance_until",
+        "turn.set(confirmed_until=None, power_on_at=None, owes_on=False, maintenance_until",
     ),
     _mutant(
         "nothing is remembered",

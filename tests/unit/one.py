@@ -5,16 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from hblink.core.effect import Activate, Effect, Release
-from hblink.core.event import Activated, Event, LinkOpened, PeerBeat, PowerRead, Released, Started, Woke
+from hblink.core.effect import Activate, Effect, PowerOff, Release
+from hblink.core.event import (
+    Activated,
+    Event,
+    GuardChanged,
+    LinkOpened,
+    PeerBeat,
+    PowerCommanded,
+    PowerRead,
+    Released,
+    Started,
+    Woke,
+)
 from hblink.core.state import advertise, initial
 from hblink.core.step import next_wakeup, step
-from hblink.core.value import MS, SECOND, Advert, Memory, Power, Role, Settings
+from hblink.core.value import MS, SECOND, Advert, Grant, Memory, Power, Role, Settings
 
 ALPHA = Settings(me=0, preferred=0)
 BETA = Settings(me=1, preferred=0)
 STANDBY = Advert(Role.STANDBY, 0)
 READY = Advert(Role.STANDBY, 2)
+WATCHDOG = 2 * SECOND
 
 
 class Node:
@@ -99,3 +111,42 @@ def read_off(node: Node) -> Node:
     assert node.state.attempt is not None
     assert node.state.attempt.op_id is not None
     return node.tell(PowerRead(node.state.attempt.op_id, Power.OFF))
+
+
+def leased_alpha(**settings: Any) -> Node:
+    """Alpha, active in lease mode with an armed watchdog, which has heard beta until now."""
+    node = Node(replace(ALPHA, lease_mode=True, **settings)).tell(GuardChanged(True, WATCHDOG))
+    node.wait(100 * MS).hear(STANDBY)
+    node.tell(Activated(only(node, Activate).op_id))
+    return node.hear(Advert(Role.STANDBY, 2))
+
+
+def answer(node: Node, power: Power, *, gone: bool = False) -> Node:
+    """Answer the reading without command that is under way."""
+    assert node.state.check is not None
+    assert node.state.check.op_id is not None
+    return node.tell(PowerRead(node.state.check.op_id, power, gone))
+
+
+def fail_the_fence(node: Node, *, refuted: bool = False) -> Node:
+    """Let the attempt run out, no device answering; `refuted`: one says yes once."""
+    end = node.now + node.settings.deadtime_ns + node.settings.fence_attempt_ns
+    while node.now < end and node.state.role is not Role.BLOCKED:
+        attempt = node.state.attempt
+        if attempt is not None and attempt.op_id is not None:
+            answered = PowerRead(attempt.op_id, Power.ON)
+            failed = PowerCommanded(attempt.op_id, accepted=refuted)
+            node.tell(answered if attempt.accepted else failed)
+        node.wait(100 * MS)
+    return node
+
+
+def confirmed_off(**settings: Any) -> Node:
+    """Beta, which has read the peer OFF twice and claims, its `on` under way."""
+    node = standby_beta(**settings)
+    node.wait(node.settings.deadtime_ns)
+    node.tell(PowerCommanded(only(node, PowerOff).op_id, accepted=True))
+    read_off(node).wait(node.settings.off_interval_ns)
+    read_off(node)
+    assert node.state.claimed_by is Grant.FENCED
+    return node

@@ -137,12 +137,14 @@ def test_a_missing_state_directory_is_survived(runtime: Path, tmp_path: Path) ->
     assert make(runtime)[0].load() == MEMORY
 
 
-def test_memory_in_a_directory_that_cannot_be_written_is_doubted(runtime: Path) -> None:
+def test_memory_in_a_directory_that_cannot_be_written_is_doubted(runtime: Path, tmp_path: Path) -> None:
     make(runtime)[0].store(MEMORY)
     (runtime / "..probe.new").mkdir()  # no file of that directory can be written any more, whoever asks
     memory, _ = make(runtime)
     assert memory.load() == Memory(epoch=6, ran=True)
     assert memory.complaint
+    (tmp_path / "sworn_off").write_text("sworn\n")
+    assert make(runtime, tmp_path)[0].load().sworn_off, "the disk knows of the oath"
 
 
 # S5: whether the kernel boot before this one ended orderly
